@@ -1,0 +1,1 @@
+"""The words of the trade: instruments, market columns, orders, accounts, ledger entries, errors."""

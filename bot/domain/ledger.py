@@ -1,0 +1,140 @@
+"""Ledger entries: everything the money half did and why, in the order it happened.
+
+An entry is immutable and complete. The tables one queries are drawn from the entries and can be rebuilt from them.
+"""
+
+from decimal import Decimal
+
+import msgspec
+
+from bot.domain.account import Posting
+from bot.domain.orders import (
+    CancelOrder,
+    CancelRejected,
+    FundingPaid,
+    OrderAccepted,
+    OrderCanceled,
+    OrderFilled,
+    OrderRejected,
+    SubmitOrder,
+)
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The root of all entries."""
+
+    ts_ns: int  # when we recorded it: our clock, ns since the epoch, UTC
+
+
+class Deposited(Entry, frozen=True, kw_only=True):
+    """Cash came from outside."""
+
+    postings: tuple[Posting, ...]
+
+
+class ForecastUsed(Entry, frozen=True, kw_only=True):
+    """A forecast that a decision rests on, whole: replay never has to infer it again."""
+
+    forecast_id: str  # instrument, scale and bar row
+    model_id: str
+    instrument: str
+    bar_close_ns: int
+    horizons_ns: tuple[int, ...]
+    levels: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]  # [H][Q] of the log return from the bar's close
+    importance: tuple[float, ...]
+
+
+class DecisionMade(Entry, frozen=True, kw_only=True):
+    """A strategy wanted something: what it saw and what it asked for."""
+
+    decision_id: int  # the run's n-th
+    strategy: str
+    instrument: str
+    trigger: str  # what called it: bar:<scale>, forecast, fill, timer
+    bar_close_ns: int | None  # the newest closed bar it could see
+    close_price: Decimal | None  # that bar's close
+    position_qty: Decimal  # as the strategy believed
+    forecast_id: str | None
+    action: str  # the wish, canonical JSON
+    reason: str
+
+
+class RiskDenied(Entry, frozen=True, kw_only=True):
+    """The gate refused an order; nothing was sent."""
+
+    decision_id: int
+    instrument: str
+    code: str  # stable: docs/risk_codes.md
+    detail: str
+
+
+class OrderIntended(Entry, frozen=True, kw_only=True):
+    """An order passed the gate and is about to be sent; durable before it is."""
+
+    decision_id: int
+    mark_price: Decimal  # what the gate judged it by
+    order: SubmitOrder
+
+
+class CancelIntended(Entry, frozen=True, kw_only=True):
+    """A cancel is about to be sent."""
+
+    decision_id: int
+    cancel: CancelOrder
+
+
+class OrderReported(Entry, frozen=True, kw_only=True):
+    """The venue told something of an order that moved no money."""
+
+    status: str  # the order's status after it
+    event: OrderAccepted | OrderRejected | OrderCanceled | CancelRejected
+
+
+class FillBooked(Entry, frozen=True, kw_only=True):
+    """An execution and its booking."""
+
+    status: str  # the order's status after it
+    fill: OrderFilled
+    position_qty: Decimal  # after it
+    realized_pnl: Decimal  # of this fill, before fees
+    postings: tuple[Posting, ...]
+
+
+class FundingBooked(Entry, frozen=True, kw_only=True):
+    """A funding settlement and its booking."""
+
+    funding: FundingPaid
+    postings: tuple[Posting, ...]
+
+
+class EquityMarked(Entry, frozen=True, kw_only=True):
+    """The account at the end of a UTC day, and at the end of the run."""
+
+    cash: Decimal
+    unrealized_pnl: Decimal
+    equity: Decimal
+    marks: tuple[tuple[str, Decimal, Decimal], ...]  # instrument, quantity, mark price
+
+
+class RunClosed(Entry, frozen=True, kw_only=True):
+    """The last entry: identifies the market that was traded and the tape that the report is drawn from."""
+
+    data_hash: str
+    tape_hash: str
+    model_id: str
+
+
+LedgerEntry = (
+    Deposited
+    | ForecastUsed
+    | DecisionMade
+    | RiskDenied
+    | OrderIntended
+    | CancelIntended
+    | OrderReported
+    | FillBooked
+    | FundingBooked
+    | EquityMarked
+    | RunClosed
+)

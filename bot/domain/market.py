@@ -1,0 +1,204 @@
+"""Market data as columns: structs of equally long numpy arrays, one row an event.
+
+Prices are int64 ticks and quantities int64 steps of the batch's instrument; times are int64 ns since the epoch, UTC.
+A live message is a batch of one or a few rows, replay sends thousands; no stage may tell the difference.
+"""
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.domain.instrument import Instrument
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+# What a bar's flags say of it; several may be set.
+EMPTY = 1  # no trade in the interval: a flat bar at the previous close, all volumes zero
+GAP = 2  # the source has no row for the interval: EMPTY because unknown, not because quiet
+PARTIAL = 4  # some of the interval is missing or unknown
+NO_FLOW = 8  # the source tells neither turnover, count nor buy volume: those columns are zero
+
+
+class Columns(Sized):
+    """Slicing and joining for batches: the fields named in `COLUMNS` are equally long arrays."""
+
+    __slots__ = ()
+    COLUMNS: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def _columns(cls) -> tuple[str, ...]:
+        return cls.COLUMNS
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Return rows `start` to `stop` as views of the same memory."""
+        cut: dict[str, Any] = {name: getattr(self, name)[start:stop] for name in self._columns()}
+        return replace(self, first_row=self.first_row + start, **cut)  # type: ignore[type-var, attr-defined]
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of `parts` one after another; all must be of one stream, in order, and not none."""
+        if len(parts) == 1:
+            return parts[0]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name in cls._columns()}
+        return replace(parts[0], **joined)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TradeBatch(Columns):
+    """Trades of one instrument, in the venue's order."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("ts_ns", "price_ticks", "qty_steps", "is_buy")
+
+    instrument: Instrument
+    first_row: int  # the stream's row number of the first row: delays are a function of it
+    ts_ns: I64  # when it traded, the venue's clock
+    price_ticks: I64
+    qty_steps: I64
+    is_buy: NDArray[np.bool_]  # the taker bought
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BarBatch(Columns):
+    """Closed bars of one instrument and one time scale, in order of time."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "open_ns",
+        "known_ns",
+        "open_ticks",
+        "high_ticks",
+        "low_ticks",
+        "close_ticks",
+        "volume_steps",
+        "turnover",
+        "count",
+        "buy_steps",
+        "flags",
+    )
+
+    instrument: Instrument
+    scale_ns: int  # the bar's length
+    first_row: int
+    open_ns: I64  # start of the interval [open_ns, open_ns + scale_ns)
+    known_ns: I64  # from when on it may be acted upon: never before its close
+    open_ticks: I64
+    high_ticks: I64
+    low_ticks: I64
+    close_ticks: I64
+    volume_steps: I64
+    turnover: I64  # sum of price_ticks * qty_steps
+    count: I64  # number of trades
+    buy_steps: I64  # volume of the trades whose taker bought
+    flags: NDArray[np.uint8]
+
+    @property
+    def close_ns(self) -> I64:
+        """Return the end of each interval."""
+        return self.open_ns + self.scale_ns
+
+    @property
+    def closes(self) -> F64:
+        """Return the closing prices in quote currency per base unit."""
+        return self.instrument.prices(self.close_ticks)
+
+    @property
+    def vwaps(self) -> F64:
+        """Return the volume-weighted average prices; NaN where the source tells no turnover or nothing traded."""
+        known = (self.turnover > 0) & (self.volume_steps > 0)
+        ticks = np.full(len(self), np.nan)
+        np.divide(self.turnover, self.volume_steps, out=ticks, where=known)
+        numerator, denominator = self.instrument.tick_size.as_integer_ratio()
+        return ticks * numerator / denominator
+
+    def __len__(self) -> int:
+        return len(self.open_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FundingBatch(Columns):
+    """Settled funding rates of one instrument, in order of time; a positive rate is paid by longs to shorts."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("ts_ns", "rate_e8")
+
+    instrument: Instrument
+    first_row: int
+    ts_ns: I64  # settlement time
+    rate_e8: I64  # fraction of the position's value at mark, in units of 1e-8
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ForecastBatch(Columns):
+    """Forecasts of one instrument, one row per decision bar.
+
+    Shapes: N rows, H horizons, Q quantile levels, S time scales.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("bar_row", "close_ns", "known_ns", "quantiles", "importance")
+
+    instrument: Instrument
+    first_row: int
+    model_id: str  # what made it
+    scale_ns: int  # the scale of the decision bars
+    horizons_ns: tuple[int, ...]
+    levels: tuple[float, ...]  # ascending, within (0, 1)
+    scales_ns: tuple[int, ...]  # the scales that `importance` speaks of
+    bar_row: I64  # the decision bar's row number in its stream
+    close_ns: I64  # the decision bar's close: returns are counted from here
+    known_ns: I64
+    quantiles: F64  # [N, H, Q] of the log return from the decision bar's close over each horizon
+    importance: F64  # [N, S], sums to 1
+
+    def __len__(self) -> int:
+        return len(self.bar_row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MarketSlab:
+    """What the stages of the market half hand on: all that became known of one instrument, in one message.
+
+    `watermark_ns` promises that no later message holds a row known before it. A part that a stage has not made yet,
+    or that holds no row, is None or absent.
+    """
+
+    instrument: Instrument
+    watermark_ns: int
+    trades: TradeBatch | None = None
+    base_bars: BarBatch | None = None  # the source's own bars, where there are no trades
+    bars: Mapping[int, BarBatch]  # by scale, in ns
+    late_trades: int = 0  # left out of every bar: they came after theirs had closed
+    forecasts: ForecastBatch | None = None
+
+
+def check_columns(batch: Columns) -> None:
+    """Raise ValueError unless all columns of `batch` are equally long."""
+    lengths = {name: len(getattr(batch, name)) for name in batch._columns()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"columns of {type(batch).__name__} differ in length: {lengths}")
+
+
+def column_names(kind: type[Columns]) -> tuple[str, ...]:
+    """Return the names of the columns of a batch type, in order."""
+    return kind._columns()
+
+
+def is_same(left: Columns, right: Columns) -> bool:
+    """Return whether two batches agree bit for bit, in columns and in all that describes them."""
+    if type(left) is not type(right):
+        return False
+    for field in fields(left):  # type: ignore[arg-type]
+        a, b = getattr(left, field.name), getattr(right, field.name)
+        if isinstance(a, np.ndarray):
+            if a.dtype != b.dtype or a.shape != b.shape or a.tobytes() != b.tobytes():
+                return False
+        elif a != b:
+            return False
+    return True
