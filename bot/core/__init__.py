@@ -1,0 +1,1 @@
+"""What decides: synchronous state machines without clock, randomness, logs or I/O."""

@@ -1,0 +1,412 @@
+"""Trades, or smaller bars, to closed bars of every time scale, in one pass.
+
+The rules, each with its test in `tests/unit/test_bars.py`:
+
+* Intervals are half open, [open, open + scale), and aligned to the epoch: a trade exactly on a minute opens it.
+* A bar closes when the watermark (the newest trade time seen, or an explicit one) reaches its close plus `lateness`,
+  and it is known from exactly then on. Until then trades still join it in any order; its open is the price of the
+  earliest trade, its close that of the latest (of equal times the first and the last to arrive).
+* A trade whose interval has closed is late: it changes no bar and is counted.
+* An interval without trades becomes a flat bar at the previous close, marked EMPTY. Nothing precedes the first trade.
+* A hole in a source of bars becomes flat bars marked EMPTY | GAP. A hole longer than `gap_max` is an error.
+* A coarser bar is made of its smaller ones, so sixty 1 s bars are exactly the 1 m bar: EMPTY ones count for nothing
+  unless all are, and one GAP or PARTIAL makes it PARTIAL. A coarser bar whose beginning the source does not cover is
+  not made at all; nor is one that the source's end cuts off.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from bot.domain.errors import DataError
+from bot.domain.instrument import Instrument
+from bot.domain.market import EMPTY, GAP, I64, NO_FLOW, PARTIAL, BarBatch, MarketSlab, TradeBatch
+
+# Columns of the accumulators and of the scans' output.
+_OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _TURNOVER, _COUNT, _BUY, _FLAGS = range(9)
+_FIRST_TS, _LAST_TS = 9, 10  # of the accumulators only: when the open and the close traded
+
+
+class BarAggregator:
+    """Fold the market of one instrument into closed bars of every scale.
+
+    Args:
+        instrument: what the batches are of.
+        scales_ns: the bars' lengths, each a multiple of the smallest part it is built from.
+        lateness_ns: how long after its close a bar stays open for late trades.
+        gap_max_ns: the longest stretch without a row that is filled with flat bars.
+        source_scale_ns: the length of the source's bars; None where the source is trades.
+
+    Raises:
+        ValueError: a scale is not positive, or not a multiple of the source's bars.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        *,
+        scales_ns: Sequence[int],
+        lateness_ns: int,
+        gap_max_ns: int,
+        source_scale_ns: int | None = None,
+    ) -> None:
+        if not scales_ns or min(scales_ns) <= 0:
+            raise ValueError(f"time scales must be positive and not none: {list(scales_ns)}")
+        self._base_ns = source_scale_ns or math.gcd(*scales_ns)
+        for scale_ns in scales_ns:
+            if scale_ns % self._base_ns:
+                raise ValueError(f"{scale_ns} ns bars cannot be made of {self._base_ns} ns bars")
+        self._instrument = instrument
+        self._lateness_ns = lateness_ns
+        self._gap_max_ns = gap_max_ns
+        self._trades = _TradeScan(self._base_ns, lateness_ns, gap_max_ns)
+        self._filler = _GapFiller(self._base_ns, gap_max_ns)
+        self._folds = {scale_ns: _Fold(scale_ns, self._base_ns) for scale_ns in sorted(set(scales_ns))}
+
+    @property
+    def late_count(self) -> int:
+        """Return how many trades came too late for their bar so far."""
+        return self._trades.late_count
+
+    def on_trades(self, batch: TradeBatch) -> MarketSlab:
+        """Return the bars that `batch` closes, with the trades themselves.
+
+        Raises:
+            DataError: the batch would need flat bars over more than the longest gap allowed.
+        """
+        late_before = self._trades.late_count
+        base = self._trades.scan(batch)
+        return MarketSlab(
+            instrument=self._instrument,
+            watermark_ns=self._trades.watermark_ns,
+            trades=batch,
+            bars=self._fold(base, self._lateness_ns),
+            late_trades=self._trades.late_count - late_before,
+        )
+
+    def on_bars(self, batch: BarBatch) -> MarketSlab:
+        """Return the bars that the source's own smaller bars close, with those themselves.
+
+        Raises:
+            DataError: a hole in the source is longer than the longest gap allowed.
+        """
+        base, next_open_ns = self._filler.fill(batch)
+        return MarketSlab(
+            instrument=self._instrument,
+            watermark_ns=next_open_ns + self._lateness_ns,
+            base_bars=batch,
+            bars=self._fold(base, self._lateness_ns),
+        )
+
+    def on_watermark(self, watermark_ns: int) -> MarketSlab:
+        """Return the bars that close because no trade before `watermark_ns` will come any more."""
+        base = self._trades.close_until(watermark_ns)
+        return MarketSlab(
+            instrument=self._instrument, watermark_ns=watermark_ns, bars=self._fold(base, self._lateness_ns)
+        )
+
+    def _fold(self, base: I64, lateness_ns: int) -> dict[int, BarBatch]:
+        bars: dict[int, BarBatch] = {}
+        for scale_ns, fold in self._folds.items():
+            first_row, columns = fold.fold(base)
+            if columns.shape[1]:
+                bars[scale_ns] = _to_batch(self._instrument, scale_ns, lateness_ns, first_row, columns)
+        return bars
+
+
+def _to_batch(instrument: Instrument, scale_ns: int, lateness_ns: int, first_row: int, columns: I64) -> BarBatch:
+    open_ns = columns[9]
+    return BarBatch(
+        instrument=instrument,
+        scale_ns=scale_ns,
+        first_row=first_row,
+        open_ns=open_ns,
+        known_ns=open_ns + (scale_ns + lateness_ns),
+        open_ticks=columns[_OPEN],
+        high_ticks=columns[_HIGH],
+        low_ticks=columns[_LOW],
+        close_ticks=columns[_CLOSE],
+        volume_steps=columns[_VOLUME],
+        turnover=columns[_TURNOVER],
+        count=columns[_COUNT],
+        buy_steps=columns[_BUY],
+        flags=columns[_FLAGS].astype(np.uint8),
+    )
+
+
+class _TradeScan:
+    """Trades to contiguous bars of the base length."""
+
+    def __init__(self, base_ns: int, lateness_ns: int, gap_max_ns: int) -> None:
+        slots = lateness_ns // base_ns + 2  # so many intervals may be open at once
+        self._base_ns = base_ns
+        self._lateness_ns = lateness_ns
+        self._gap_max_ns = gap_max_ns
+        self._open = np.zeros((slots, 11), dtype=np.int64)
+        # next interval to close (-1 before the first trade), watermark, previous close, late trades
+        self._state = np.array([-1, 0, 0, 0], dtype=np.int64)
+
+    @property
+    def watermark_ns(self) -> int:
+        return int(self._state[1])
+
+    @property
+    def late_count(self) -> int:
+        return int(self._state[3])
+
+    def scan(self, batch: TradeBatch) -> I64:
+        if not len(batch):
+            return np.empty((10, 0), dtype=np.int64)
+        _refuse_overflow(batch)
+        out = self._room(int(batch.ts_ns[0]), int(batch.ts_ns.max()), batch.ts_ns)
+        made = _scan_trades(
+            batch.ts_ns,
+            batch.price_ticks,
+            batch.qty_steps,
+            batch.is_buy,
+            self._base_ns,
+            self._lateness_ns,
+            self._open,
+            self._state,
+            out,
+        )
+        return out[:, :made]
+
+    def close_until(self, watermark_ns: int) -> I64:
+        if self._state[0] < 0:
+            return np.empty((10, 0), dtype=np.int64)
+        out = self._room(watermark_ns, watermark_ns, np.array([watermark_ns]))
+        self._state[1] = max(self._state[1], watermark_ns)
+        made = _close_until(watermark_ns, self._base_ns, self._lateness_ns, self._open, self._state, out, 0)
+        return out[:, :made]
+
+    def _room(self, first_ns: int, last_ns: int, ts_ns: I64) -> I64:
+        """Return room for all bars that times up to `last_ns` can close."""
+        start = int(self._state[0]) if self._state[0] >= 0 else first_ns // self._base_ns
+        intervals = max(0, (last_ns - self._lateness_ns) // self._base_ns - start)
+        if intervals * self._base_ns > self._gap_max_ns:
+            _refuse_hole(max(start * self._base_ns, self.watermark_ns), ts_ns, self._gap_max_ns)
+        return np.empty((10, intervals), dtype=np.int64)
+
+
+def _refuse_overflow(batch: TradeBatch) -> None:
+    # Turnover is a sum of int64 products; a day of one instrument must stay far inside 2**63.
+    value = float(batch.price_ticks.max()) * float(batch.qty_steps.sum(dtype=np.float64))
+    if not value < 2.0**61:
+        raise DataError(
+            f"{batch.instrument.name}: trades from row {batch.first_row} are worth {value:.3g} ticks x steps, too many "
+            "for exact turnover; give the instrument a coarser tick_size or qty_step"
+        )
+
+
+def _refuse_hole(last_ns: int, ts_ns: I64, gap_max_ns: int) -> None:
+    steps = np.diff(np.maximum.accumulate(ts_ns), prepend=last_ns)
+    widest = int(np.argmax(steps))
+    if steps[widest] > gap_max_ns:
+        hole_start = np.datetime64(int(ts_ns[widest]) - int(steps[widest]), "ns").astype("datetime64[s]")
+        raise DataError(
+            f"nothing for {steps[widest] / 3.6e12:.1f} h after {hole_start}Z, which is more than bars.gap_max; replay "
+            "the parts separately with --from and --to, or raise bars.gap_max"
+        )
+
+
+@njit(cache=True, nogil=True)
+def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, out):  # type: ignore[no-untyped-def]
+    slots = acc.shape[0]
+    made = 0
+    low_ns = high_ns = 0  # of the interval the last trade fell into
+    slot = 0
+    if state[0] < 0:
+        state[0] = ts_ns[0] // base_ns
+    close_at = (state[0] + 1) * base_ns + lateness_ns
+    for i in range(ts_ns.size):
+        ts = ts_ns[i]
+        if ts > state[1]:
+            state[1] = ts
+        if ts >= close_at:
+            made = _close_until(ts, base_ns, lateness_ns, acc, state, out, made)
+            close_at = (state[0] + 1) * base_ns + lateness_ns
+        if ts < low_ns or ts >= high_ns:
+            interval = ts // base_ns
+            if interval < state[0]:
+                state[3] += 1
+                continue
+            slot = interval % slots
+            low_ns = interval * base_ns
+            high_ns = low_ns + base_ns
+        elif low_ns < state[0] * base_ns:
+            state[3] += 1
+            continue
+        p = price[i]
+        q = qty[i]
+        if acc[slot, _COUNT] == 0:
+            acc[slot, _OPEN] = p
+            acc[slot, _HIGH] = p
+            acc[slot, _LOW] = p
+            acc[slot, _CLOSE] = p
+            acc[slot, _FIRST_TS] = ts
+            acc[slot, _LAST_TS] = ts
+        else:
+            if ts < acc[slot, _FIRST_TS]:
+                acc[slot, _OPEN] = p
+                acc[slot, _FIRST_TS] = ts
+            if ts >= acc[slot, _LAST_TS]:
+                acc[slot, _CLOSE] = p
+                acc[slot, _LAST_TS] = ts
+            if p > acc[slot, _HIGH]:
+                acc[slot, _HIGH] = p
+            if p < acc[slot, _LOW]:
+                acc[slot, _LOW] = p
+        acc[slot, _VOLUME] += q
+        acc[slot, _TURNOVER] += p * q
+        acc[slot, _COUNT] += 1
+        if is_buy[i]:
+            acc[slot, _BUY] += q
+    return made
+
+
+@njit(cache=True, nogil=True)
+def _close_until(watermark_ns, base_ns, lateness_ns, acc, state, out, made):  # type: ignore[no-untyped-def]
+    slots = acc.shape[0]
+    while (state[0] + 1) * base_ns + lateness_ns <= watermark_ns:
+        bar = acc[state[0] % slots]
+        if bar[_COUNT] == 0:
+            for column in range(_CLOSE + 1):
+                bar[column] = state[2]
+            bar[_FLAGS] = EMPTY
+        for column in range(_FLAGS + 1):
+            out[column, made] = bar[column]
+        out[9, made] = state[0] * base_ns
+        state[2] = bar[_CLOSE]
+        bar[:] = 0
+        state[0] += 1
+        made += 1
+    return made
+
+
+class _GapFiller:
+    """A source's bars to contiguous ones."""
+
+    def __init__(self, base_ns: int, gap_max_ns: int) -> None:
+        self._base_ns = base_ns
+        self._gap_max_ns = gap_max_ns
+        self._next_open_ns = -1  # -1 before the first bar
+        self._close_ticks = 0
+
+    def fill(self, batch: BarBatch) -> tuple[I64, int]:
+        if not len(batch):
+            return np.empty((10, 0), dtype=np.int64), max(self._next_open_ns, 0)
+        expected_ns = self._next_open_ns if self._next_open_ns >= 0 else int(batch.open_ns[0])
+        span = (int(batch.open_ns[-1]) - expected_ns) // self._base_ns + 1
+        steps = np.diff(batch.open_ns, prepend=expected_ns - self._base_ns)
+        if steps.min() < self._base_ns or (batch.open_ns % self._base_ns).any():
+            raise DataError(f"{batch.instrument.name}: bars from row {batch.first_row} repeat or leave their grid")
+        if steps.max() - self._base_ns > self._gap_max_ns:
+            _refuse_hole(expected_ns - self._base_ns, batch.open_ns, self._gap_max_ns)
+        columns = _as_columns(batch)
+        if span != len(batch):
+            filled = np.empty((10, span), dtype=np.int64)
+            at = (batch.open_ns - expected_ns) // self._base_ns
+            _fill_gaps(columns, at, self._close_ticks, expected_ns, self._base_ns, filled)
+            columns = filled
+        self._close_ticks = int(columns[_CLOSE, -1])
+        self._next_open_ns = int(batch.open_ns[-1]) + self._base_ns
+        return columns, self._next_open_ns
+
+
+def _as_columns(batch: BarBatch) -> I64:
+    columns = np.empty((10, len(batch)), dtype=np.int64)
+    columns[_OPEN], columns[_HIGH] = batch.open_ticks, batch.high_ticks
+    columns[_LOW], columns[_CLOSE] = batch.low_ticks, batch.close_ticks
+    columns[_VOLUME], columns[_TURNOVER] = batch.volume_steps, batch.turnover
+    columns[_COUNT], columns[_BUY] = batch.count, batch.buy_steps
+    columns[_FLAGS], columns[9] = batch.flags, batch.open_ns
+    return columns
+
+
+@njit(cache=True, nogil=True)
+def _fill_gaps(columns, at, close_ticks, open_ns, base_ns, out):  # type: ignore[no-untyped-def]
+    row = 0
+    for i in range(out.shape[1]):
+        if at[row] == i:
+            for column in range(10):
+                out[column, i] = columns[column, row]
+            row += 1
+        else:
+            for column in range(_CLOSE + 1):
+                out[column, i] = close_ticks
+            for column in range(_VOLUME, _FLAGS):
+                out[column, i] = 0
+            out[_FLAGS, i] = EMPTY | GAP
+            out[9, i] = open_ns + i * base_ns
+        close_ticks = out[_CLOSE, i]
+
+
+class _Fold:
+    """Contiguous base bars to bars of one coarser scale."""
+
+    def __init__(self, scale_ns: int, base_ns: int) -> None:
+        self._scale_ns = scale_ns
+        self._base_ns = base_ns
+        self._acc = np.zeros(9, dtype=np.int64)
+        # whether a bar is being made, base bars in it, EMPTY, GAP and broken (GAP or PARTIAL) ones among them, its open
+        self._state = np.zeros(6, dtype=np.int64)
+        self._rows = 0
+
+    def fold(self, base: I64) -> tuple[int, I64]:
+        """Return the row number of the first bar made, and the bars made."""
+        room = base.shape[1] * self._base_ns // self._scale_ns + 1
+        out = np.empty((10, room), dtype=np.int64)
+        made = _fold(base, self._scale_ns, self._base_ns, self._acc, self._state, out)
+        first_row, self._rows = self._rows, self._rows + made
+        return first_row, out[:, :made]
+
+
+@njit(cache=True, nogil=True)
+def _fold(base, scale_ns, base_ns, acc, state, out):  # type: ignore[no-untyped-def]
+    made = 0
+    for i in range(base.shape[1]):
+        open_ns = base[9, i]
+        flags = base[_FLAGS, i]
+        if state[0] == 0:
+            if open_ns % scale_ns != 0:
+                continue
+            state[0] = 1
+            state[1:5] = 0
+            state[5] = open_ns
+            acc[:] = 0
+        state[1] += 1
+        if flags & EMPTY:
+            state[2] += 1
+        if flags & GAP:
+            state[3] += 1
+        if flags & (GAP | PARTIAL):
+            state[4] += 1
+        acc[_FLAGS] |= flags & NO_FLOW
+        if (state[1] - state[2] <= 1 and not flags & EMPTY) or state[1] == 1:
+            # The first bar that traded, or the very first: if none traded, it alone says what the price was.
+            acc[_OPEN] = base[_OPEN, i]
+            acc[_HIGH] = base[_HIGH, i]
+            acc[_LOW] = base[_LOW, i]
+            acc[_CLOSE] = base[_CLOSE, i]
+        elif not flags & EMPTY:
+            acc[_HIGH] = max(acc[_HIGH], base[_HIGH, i])
+            acc[_LOW] = min(acc[_LOW], base[_LOW, i])
+            acc[_CLOSE] = base[_CLOSE, i]
+        for column in range(_VOLUME, _FLAGS):
+            acc[column] += base[column, i]
+        if open_ns + base_ns == state[5] + scale_ns:
+            if state[2] == state[1]:
+                acc[_FLAGS] |= EMPTY
+            if state[3] == state[1]:
+                acc[_FLAGS] |= GAP
+            if state[4] > 0:
+                acc[_FLAGS] |= PARTIAL if state[3] < state[1] else 0
+            for column in range(_FLAGS + 1):
+                out[column, made] = acc[column]
+            out[9, made] = state[5]
+            made += 1
+            state[0] = 0
+    return made

@@ -1,0 +1,213 @@
+"""The seams: what each part asks of the part at its edge, as Protocols.
+
+A mode of running (replay, paper, live) is a choice of who stands behind these.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.core.calendar import Key
+from bot.core.order import Order
+from bot.domain.account import Position
+from bot.domain.instrument import Instrument
+from bot.domain.ledger import LedgerEntry, RiskDenied
+from bot.domain.market import BarBatch, ForecastBatch, FundingBatch, TradeBatch
+from bot.domain.orders import AccountEvent, Action, Command
+
+Actions = Action | Sequence[Action] | None
+"""What a strategy answers: what it wants, or nothing."""
+
+
+class Cancelable(Protocol):
+    """A scheduled call that may be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; nothing happens if it has already been made."""
+
+
+class Clock(Protocol):
+    """The time, as this run has it."""
+
+    def now_ns(self) -> int:
+        """Return ns since the epoch, UTC."""
+
+
+class Calendar(Clock, Protocol):
+    """The clock, and what is due on it. Live, the horizon is open: what has arrived has happened."""
+
+    def horizon(self) -> Key:
+        """Return the key of the next thing due: before it, nothing else can happen."""
+
+    def advance(self, time_ns: int) -> None:
+        """Move on to a time before the horizon, because its owner acts then. Live, time moves by itself."""
+
+    def schedule(self, key: Key, callback: Callable[..., None], *args: Any) -> Cancelable:
+        """Call `callback` when everything before `key` has happened."""
+
+
+class MarketHistory(Protocol):
+    """Recorded market data of one instrument within a range of time [from_ns, to_ns)."""
+
+    @property
+    def source_scale_ns(self) -> int | None:
+        """Return the length of the recorded bars, None where trades are recorded."""
+
+    def span_ns(self) -> tuple[int, int]:
+        """Return the first and one past the last ns that the range holds data of.
+
+        Raises:
+            DataError: it holds none.
+        """
+
+    def slabs(self, rows: int) -> Iterator[TradeBatch] | Iterator[BarBatch]:
+        """Read all of it in order, at most `rows` rows at a time, without holding more than that in memory.
+
+        Raises:
+            DataError: what is recorded is damaged or impossible; the message names the row.
+        """
+
+    def funding(self) -> FundingBatch | None:
+        """Return the settled funding rates of the range, None where none are recorded."""
+
+
+class Venue(Protocol):
+    """Where orders go."""
+
+    def send(self, command: Command) -> None:
+        """Ask for something and return at once.
+
+        Every outcome, a refusal and "unknown" too, comes back as an account event through the executor's inbox.
+        """
+
+
+class Predictor(Protocol):
+    """A forecasting model, fed with closed bars in any cut and always answering the same."""
+
+    @property
+    def model_id(self) -> str:
+        """Return what identifies weights and settings."""
+
+    @property
+    def scales_ns(self) -> tuple[int, ...]:
+        """Return the time scales it reads."""
+
+    def predict(self, bars: Mapping[int, BarBatch]) -> ForecastBatch | None:
+        """Return a forecast for every decision bar in `bars`, None where there is none."""
+
+
+class Context(Protocol):
+    """What a strategy may look at: closed bars, its own positions and orders, the time. Nothing from the future."""
+
+    def now_ns(self) -> int:
+        """Return the time of what the strategy is being told."""
+
+    def instrument(self, name: str) -> Instrument:
+        """Return the instrument's filters."""
+
+    def bars(self, instrument: str, scale_ns: int, count: int) -> BarBatch:
+        """Return the newest `count` closed bars known by now, oldest first; fewer where there are fewer."""
+
+    def column(self, instrument: str, scale_ns: int, name: str) -> NDArray[Any]:
+        """Return the strategy's own column `name` for the bars known by now, the newest last."""
+
+    def position(self, instrument: str) -> Position:
+        """Return what the strategy holds, by the fills it has been told of."""
+
+    def open_orders(self, instrument: str) -> Sequence[Order]:
+        """Return its orders that may still fill, by what it has been told."""
+
+
+class StrategySpec(Protocol):
+    """What the strategy actor asks of a strategy; `strategies/base.py` is the class people write against."""
+
+    name: str
+    lookback: int
+
+    @property
+    def scales_ns(self) -> tuple[int, ...]:
+        """Return the scales whose bars it wants to be told of, or to look back on."""
+
+    @property
+    def wants_forecasts(self) -> bool:
+        """Return whether it wants to be told of forecasts."""
+
+    @property
+    def timer_ns(self) -> int | None:
+        """Return how often it wants to be told the time, None for never."""
+
+    def bind(self, context: Context) -> None:
+        """Receive what it may look at, before the first bar."""
+
+    def columns(self, bars: BarBatch) -> Mapping[str, NDArray[Any]]:
+        """Return the strategy's own columns for these bars, the next of their stream: one value per bar."""
+
+    def next_row(self, bars: BarBatch, columns: Mapping[str, NDArray[Any]], start: int) -> int:
+        """Return the first row from `start` on at which `tell_bar` could do anything; len(bars) if none."""
+
+    def next_forecast(self, forecasts: ForecastBatch, start: int) -> int:
+        """Return the first row from `start` on at which `tell_forecast` could do anything."""
+
+    def tell_bar(self, bars: BarBatch, columns: Mapping[str, NDArray[Any]], row: int) -> Actions:
+        """Answer a closed bar."""
+
+    def tell_forecast(self, forecasts: ForecastBatch, row: int) -> Actions:
+        """Answer a forecast."""
+
+    def tell_event(self, event: AccountEvent | RiskDenied) -> Actions:
+        """Answer a fill or another event of its own orders."""
+
+    def tell_time(self, now_ns: int) -> Actions:
+        """Answer the timer."""
+
+
+class LedgerWriter(Protocol):
+    """Where entries go to become durable."""
+
+    def append(self, entries: Sequence[LedgerEntry]) -> None:
+        """Hand over entries; they are durable once a later `commit` has returned."""
+
+    async def commit(self) -> None:
+        """Return when all that was appended is as durable as the mode asks.
+
+        Raises:
+            StorageError: it cannot be made durable.
+        """
+
+
+class LedgerStore(Protocol):
+    """The database and the data files of one run; only the ledger actor writes."""
+
+    def write(self, entries: Sequence[LedgerEntry]) -> None:
+        """Add entries, in order.
+
+        Raises:
+            StorageError: the disk or the database refuses.
+        """
+
+    def write_tape(self, rows: "TapeRows | ForecastBatch") -> None:
+        """Add a stretch of what the charts need."""
+
+    def commit(self) -> None:
+        """Make all that was written durable.
+
+        Raises:
+            StorageError: the disk or the database refuses.
+        """
+
+
+class TapeRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What the charts need of a stretch of bars: columns of equal length."""
+
+    instrument: str
+    close_ns: NDArray[np.int64]
+    open: NDArray[np.float64]  # prices in quote currency per base unit
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    volume: NDArray[np.float64]  # base currency
+    position: NDArray[np.float64]  # base currency, signed
+    profit: NDArray[np.float64]  # quote currency since the start, of this instrument
