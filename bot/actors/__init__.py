@@ -1,0 +1,1 @@
+"""Async shells that move messages between inboxes and hand them to a core."""

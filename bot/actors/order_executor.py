@@ -1,0 +1,183 @@
+"""Async shell around `core.orders`: carries out what it decides, in the order record, send, publish."""
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from bot.actors.inbox import Inbox, Stop
+from bot.core.calendar import Class
+from bot.core.equity import ProfitCurve
+from bot.core.marks import MarkSeries
+from bot.core.orders import Effects, Notice, Orders, Wish
+from bot.core.risk import Mark
+from bot.domain.instrument import Instrument
+from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
+from bot.domain.orders import AccountEvent, FundingPaid, OrderFilled
+from bot.ports import Calendar, LedgerWriter, TapeRows, Venue
+
+_DAY_NS = 24 * 3_600_000_000_000
+_TAPE_ROWS = 4_096  # bars written together
+_SETTLED_AFTER_NS = 10 * 60_000_000_000  # by then every fill of a bar's time has been reported
+
+
+class DayEnded:
+    """The calendar has reached midnight, UTC."""
+
+
+class OrderExecutor:
+    """Serves wishes, venue answers and the market's marks, one message at a time.
+
+    Args:
+        inbox: everything comes home through it.
+        publish: tells the strategy.
+        calendar: the clock, and the midnights.
+        orders: decides.
+        venue: where orders go.
+        ledger: makes entries durable before anything is sent.
+        record_tape: keeps what the charts need.
+        instruments: what is traded, by name.
+        tape_scale_ns: the scale of the tape's bars.
+        cash: what the account starts with.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox[Wish | Sequence[AccountEvent] | MarketSlab | DayEnded | Stop],
+        publish: Callable[[Notice], None],
+        calendar: Calendar,
+        orders: Orders,
+        venue: Venue,
+        ledger: LedgerWriter,
+        record_tape: Callable[[TapeRows | ForecastBatch], None],
+        instruments: Mapping[str, Instrument],
+        tape_scale_ns: int,
+        cash: Decimal,
+    ) -> None:
+        self._inbox = inbox
+        self._publish = publish
+        self._calendar = calendar
+        self._orders = orders
+        self._venue = venue
+        self._ledger = ledger
+        self._marks = {name: MarkSeries(instrument) for name, instrument in instruments.items()}
+        self._profits = {
+            name: _TapeMaker(instrument, tape_scale_ns, record_tape) for name, instrument in instruments.items()
+        }
+        self._record_tape = record_tape
+        self._cash = cash
+
+    async def run(self) -> None:
+        """Serve until told to stop; what is left at the end is recorded as it stands."""
+        now_ns = self._calendar.now_ns()
+        await self._carry_out(self._orders.deposit(self._cash, now_ns))
+        self._schedule_midnight(now_ns)
+        while True:
+            for message in await self._inbox.take():
+                now_ns = self._calendar.now_ns()
+                match message:
+                    case Wish():
+                        await self._carry_out(self._orders.wish(message, marks=self._read_marks(now_ns), now_ns=now_ns))
+                    case MarketSlab():
+                        name = message.instrument.name
+                        self._marks[name].extend(message, now_ns)
+                        self._profits[name].extend(message, now_ns)
+                        if message.forecasts is not None:
+                            self._record_tape(message.forecasts)
+                    case DayEnded():
+                        await self._carry_out(self._orders.mark_equity(self._read_marks(now_ns), now_ns))
+                        self._schedule_midnight(now_ns)
+                    case Stop():
+                        await self._finish(now_ns)
+                        return
+                    case _:
+                        for event in message:
+                            self._follow(event)
+                            await self._carry_out(self._orders.event(event, now_ns))
+
+    async def _carry_out(self, effects: Effects) -> None:
+        if effects.record:
+            self._ledger.append(effects.record)
+            if effects.send:
+                await self._ledger.commit()  # durable before any byte is sent
+        for command in effects.send:
+            self._venue.send(command)
+        for notice in effects.publish:
+            self._publish(notice)
+
+    def _read_marks(self, now_ns: int) -> dict[str, Mark | None]:
+        return {name: series.at(now_ns) for name, series in self._marks.items()}
+
+    def _follow(self, event: AccountEvent) -> None:
+        match event:
+            case OrderFilled():
+                self._profits[event.instrument].curve.trade(
+                    event.ts_event_ns, event.qty * event.side.sign, event.price, event.fee
+                )
+            case FundingPaid():
+                self._profits[event.instrument].curve.receive(event.ts_event_ns, event.amount)
+
+    def _schedule_midnight(self, now_ns: int) -> None:
+        midnight_ns = (now_ns // _DAY_NS + 1) * _DAY_NS
+        self._calendar.schedule((midnight_ns, Class.TIMER, 0, 0), self._inbox.deliver, DayEnded())
+
+    async def _finish(self, now_ns: int) -> None:
+        await self._carry_out(self._orders.mark_equity(self._read_marks(now_ns), now_ns))
+        for maker in self._profits.values():
+            maker.finish()
+        await self._ledger.commit()
+
+
+class _TapeMaker:
+    """Joins one instrument's bars with position and profit, once nothing of their time can come any more."""
+
+    def __init__(
+        self, instrument: Instrument, scale_ns: int, record: Callable[[TapeRows | ForecastBatch], None]
+    ) -> None:
+        self.curve = ProfitCurve(instrument)
+        self._instrument = instrument
+        self._scale_ns = scale_ns
+        self._record = record
+        self._waiting: list[BarBatch] = []
+        self._rows = 0
+
+    def extend(self, slab: MarketSlab, now_ns: int) -> None:
+        if self._rows >= _TAPE_ROWS:
+            self._waiting = [BarBatch.join(self._waiting)]
+            self._settle(now_ns - _SETTLED_AFTER_NS)
+            self._rows = sum(len(bars) for bars in self._waiting)
+        if self._scale_ns in slab.bars:
+            self._waiting.append(slab.bars[self._scale_ns])
+            self._rows += len(self._waiting[-1])
+
+    def finish(self) -> None:
+        self._settle(2**62)
+
+    def _settle(self, until_ns: int) -> None:
+        while self._waiting:
+            bars = self._waiting[0]
+            done = int(np.searchsorted(bars.open_ns, until_ns - self._scale_ns, side="right"))
+            if done:
+                self._write(bars.rows(0, done))
+            if done < len(bars):
+                self._waiting[0] = bars.rows(done, len(bars))
+                return
+            self._waiting.pop(0)
+
+    def _write(self, bars: BarBatch) -> None:
+        position, profit = self.curve.at(bars.close_ns, bars.close_ticks)
+        prices = self._instrument.prices
+        self._record(
+            TapeRows(
+                instrument=self._instrument.name,
+                close_ns=bars.close_ns,
+                open=prices(bars.open_ticks),
+                high=prices(bars.high_ticks),
+                low=prices(bars.low_ticks),
+                close=prices(bars.close_ticks),
+                volume=self._instrument.qtys(bars.volume_steps),
+                position=position,
+                profit=profit,
+            )
+        )

@@ -1,0 +1,372 @@
+"""Lets a strategy walk the market: bars and forecasts in the calendar's order, up to the horizon.
+
+The strategy is handed rows, not messages: a quiet bar costs it one function call, or none where it says which rows
+could matter. It never sees a row before the row is known, whatever its slab already holds.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.actors.inbox import Inbox, Stop
+from bot.core.calendar import NEVER, Class, Key
+from bot.core.order import Order
+from bot.core.orders import Notice, Wish
+from bot.core.portfolio import apply_fill
+from bot.domain.account import Position
+from bot.domain.errors import InvariantBroken
+from bot.domain.instrument import Instrument
+from bot.domain.ledger import ForecastUsed
+from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
+from bot.domain.orders import Action, OrderFilled
+from bot.ports import Calendar, Cancelable, StrategySpec
+
+
+class Wake:
+    """The calendar has reached the next row that matters."""
+
+
+class _BarStream:
+    """The bars of one instrument and scale: those known, and those that the slabs already hold."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.bars: BarBatch | None = None
+        self.columns: dict[str, NDArray[Any]] = {}
+        self.count = 0
+        self.cursor = 0  # rows before it have been passed
+
+    def extend(self, bars: BarBatch, columns: Mapping[str, NDArray[Any]], now_ns: int, lookback: int) -> None:
+        if self.bars is None:
+            self.bars, self.columns, self.count = bars, dict(columns), len(bars)
+            return
+        self.skip(now_ns)
+        drop = max(0, self.cursor - lookback)
+        self.bars = BarBatch.join([self.bars.rows(drop, len(self.bars)), bars])
+        self.columns = {name: np.concatenate([c[drop:], columns[name]]) for name, c in self.columns.items()}
+        self.count = len(self.bars)
+        self.cursor -= drop
+
+    def skip(self, now_ns: int) -> None:
+        """Pass the rows known before now: they were there to be acted upon and nobody did."""
+        if self.bars is not None:
+            self.cursor = max(self.cursor, int(self.bars.known_ns.searchsorted(now_ns)))
+
+    def key(self, row: int) -> Key:
+        assert self.bars is not None
+        return int(self.bars.known_ns[row]), Class.BAR, self.number, self.bars.first_row + row
+
+
+class _ForecastStream:
+    """The forecasts of one instrument."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.forecasts: ForecastBatch | None = None
+        self.cursor = 0
+
+    def extend(self, forecasts: ForecastBatch, now_ns: int) -> None:
+        if self.forecasts is None:
+            self.forecasts = forecasts
+            return
+        self.skip(now_ns)
+        self.forecasts = ForecastBatch.join([self.forecasts.rows(self.cursor, len(self.forecasts)), forecasts])
+        self.cursor = 0
+
+    def skip(self, now_ns: int) -> None:
+        if self.forecasts is not None:
+            self.cursor = max(self.cursor, int(self.forecasts.known_ns.searchsorted(now_ns)))
+
+    def key(self, row: int) -> Key:
+        assert self.forecasts is not None
+        return int(self.forecasts.known_ns[row]), Class.FORECAST, self.number, self.forecasts.first_row + row
+
+
+class _Timer:
+    """The strategy's timer: whole multiples of its interval since the epoch, from the first slab on."""
+
+    def __init__(self, number: int, interval_ns: int) -> None:
+        self._number = number
+        self._interval_ns = interval_ns
+        self.next_ns = 0
+
+    def start(self, now_ns: int) -> None:
+        if not self.next_ns:
+            self.next_ns = (now_ns // self._interval_ns + 1) * self._interval_ns
+
+    def pass_one(self) -> None:
+        self.next_ns += self._interval_ns
+
+    def key(self) -> Key:
+        return self.next_ns, Class.TIMER, self._number, 0
+
+
+_Stream = _BarStream | _ForecastStream | _Timer
+_Due = tuple[Key, _Stream | None, int]
+_NOTHING: _Due = (NEVER, None, 0)
+
+
+class StrategyHost:
+    """The strategy's core: what it may see, whom it is told of next, and what it wants.
+
+    It is itself the `ports.Context` that the strategy looks through.
+    """
+
+    def __init__(self, strategy: StrategySpec, instruments: Sequence[Instrument]) -> None:
+        self._strategy = strategy
+        self._instruments = {instrument.name: instrument for instrument in instruments}
+        self._now_ns = 0
+        self._bars: dict[tuple[str, int], _BarStream] = {}
+        self._forecasts: dict[str, _ForecastStream] = {}
+        self._positions = {name: Position(instrument=name) for name in self._instruments}
+        self._orders: dict[str, Order] = {}
+        numbers = itertools.count()
+        for instrument in instruments:
+            for scale_ns in sorted(strategy.scales_ns):
+                self._bars[instrument.name, scale_ns] = _BarStream(next(numbers))
+            if strategy.wants_forecasts:
+                self._forecasts[instrument.name] = _ForecastStream(next(numbers))
+        self._next = _NOTHING
+        self._timer = _Timer(next(numbers), strategy.timer_ns) if strategy.timer_ns else None
+        strategy.bind(self)
+
+    # --- what the strategy looks at ---
+
+    def now_ns(self) -> int:
+        """See `ports.Context`."""
+        return self._now_ns
+
+    def instrument(self, name: str) -> Instrument:
+        """See `ports.Context`."""
+        return self._instruments[name]
+
+    def bars(self, instrument: str, scale_ns: int, count: int) -> BarBatch:
+        """See `ports.Context`."""
+        stream, known = self._known(instrument, scale_ns)
+        if stream.bars is None:
+            raise LookupError(f"no {scale_ns / 1e9:g} s bar of {instrument} has closed yet")
+        return stream.bars.rows(max(0, known - count), known)
+
+    def column(self, instrument: str, scale_ns: int, name: str) -> NDArray[Any]:
+        """See `ports.Context`."""
+        stream, known = self._known(instrument, scale_ns)
+        return stream.columns[name][:known]
+
+    def position(self, instrument: str) -> Position:
+        """See `ports.Context`."""
+        return self._positions[instrument]
+
+    def open_orders(self, instrument: str) -> Sequence[Order]:
+        """See `ports.Context`."""
+        return [o for o in self._orders.values() if o.request.instrument == instrument]
+
+    def _known(self, instrument: str, scale_ns: int) -> tuple[_BarStream, int]:
+        stream = self._bars.get((instrument, scale_ns))
+        if stream is None:
+            raise LookupError(f"{instrument} {scale_ns / 1e9:g} s is not among the scales that the strategy declares")
+        if stream.bars is None:
+            return stream, 0
+        return stream, int(stream.bars.known_ns.searchsorted(self._now_ns, side="right"))
+
+    # --- what it is told ---
+
+    def slab(self, slab: MarketSlab, now_ns: int) -> None:
+        """Append what a slab holds of the streams the strategy follows."""
+        if self._timer is not None:
+            self._timer.start(now_ns)
+        for scale_ns, bars in slab.bars.items():
+            stream = self._bars.get((slab.instrument.name, scale_ns))
+            if stream is not None:
+                columns = self._strategy.columns(bars)
+                if any(len(column) != len(bars) for column in columns.values()):
+                    raise InvariantBroken(f"{self._strategy.name}.columns must return one value for each bar")
+                stream.extend(bars, columns, now_ns, self._strategy.lookback)
+        if slab.forecasts is not None and slab.instrument.name in self._forecasts:
+            self._forecasts[slab.instrument.name].extend(slab.forecasts, now_ns)
+
+    def notice(self, notice: Notice, now_ns: int) -> list[Wish]:
+        """Fold an event of its own orders into what the strategy believes, tell it, and return what it wants."""
+        if now_ns > self._now_ns:
+            self._now_ns = now_ns
+            self._skip(now_ns)
+        order, event = notice.order, notice.event
+        if order is not None:
+            if order.is_live:
+                self._orders[order.request.client_order_id] = order
+            else:
+                self._orders.pop(order.request.client_order_id, None)
+        if event is None:
+            return []
+        if isinstance(event, OrderFilled):
+            self._positions[event.instrument] = apply_fill(
+                self._positions[event.instrument], side=event.side, price=event.price, qty=event.qty, fee=event.fee
+            )
+        return self._wishes(self._strategy.tell_event(event), type(event).__name__)
+
+    def next_key(self) -> Key:
+        """Return the key of the next row that could matter, `NEVER` if no slab so far holds one."""
+        self._next = self._find_next()
+        return self._next[0]
+
+    def walk(self, horizon: Key) -> tuple[list[Wish], int]:
+        """Tell the strategy of rows before `horizon`, until it wants something.
+
+        Returns:
+            what it wants, and the time at which it does; nothing, and the time so far, if it walked to the horizon.
+        """
+        while True:
+            key, stream, row = self._next
+            if stream is None or key >= horizon:
+                return [], self._now_ns
+            self._now_ns = key[0]
+            wishes = self._tell(stream, row)
+            if wishes:
+                return wishes, key[0]
+            self._next = self._find_next()
+
+    def _tell(self, stream: _Stream, row: int) -> list[Wish]:
+        match stream:
+            case _BarStream(bars=BarBatch() as bars):
+                stream.cursor = row + 1
+                actions = self._strategy.tell_bar(bars, stream.columns, row)
+                return self._wishes(actions, f"bar:{bars.scale_ns // 1_000_000_000}s")
+            case _ForecastStream(forecasts=ForecastBatch() as forecasts):
+                stream.cursor = row + 1
+                return self._wishes(self._strategy.tell_forecast(forecasts, row), "forecast", (forecasts, row))
+            case _Timer():
+                stream.pass_one()
+                return self._wishes(self._strategy.tell_time(self._now_ns), "timer")
+            case _:
+                raise AssertionError(stream)
+
+    def _skip(self, now_ns: int) -> None:
+        for bar_stream in self._bars.values():
+            bar_stream.skip(now_ns)
+        for forecast_stream in self._forecasts.values():
+            forecast_stream.skip(now_ns)
+
+    def _find_next(self) -> _Due:
+        """Return the next row that could matter, of all streams."""
+        due = _NOTHING
+        for bars in self._bars.values():
+            if bars.bars is not None and bars.cursor < bars.count:
+                row = self._strategy.next_row(bars.bars, bars.columns, bars.cursor)
+                if row < bars.count and (key := bars.key(row)) < due[0]:
+                    due = key, bars, row
+        for stream in self._forecasts.values():
+            if stream.forecasts is not None and stream.cursor < len(stream.forecasts):
+                row = self._strategy.next_forecast(stream.forecasts, stream.cursor)
+                if row < len(stream.forecasts) and (key := stream.key(row)) < due[0]:
+                    due = key, stream, row
+        if self._timer is not None and self._timer.next_ns and (key := self._timer.key()) < due[0]:
+            due = key, self._timer, 0
+        return due
+
+    def _wishes(self, actions: Any, trigger: str, forecast: tuple[ForecastBatch, int] | None = None) -> list[Wish]:
+        if actions is None:
+            return []
+        wanted: Sequence[Action] = actions if isinstance(actions, list | tuple) else [actions]
+        used = None if forecast is None else _forecast_used(*forecast, now_ns=self._now_ns)
+        return [self._wish(action, trigger, used) for action in wanted]
+
+    def _wish(self, action: Action, trigger: str, forecast: ForecastUsed | None) -> Wish:
+        close_ns, close_price = self._newest_close(action.instrument)
+        position = self._positions.get(action.instrument)
+        return Wish(
+            strategy=self._strategy.name,
+            trigger=trigger,
+            action=action,
+            bar_close_ns=close_ns,
+            close_price=close_price,
+            position_qty=position.qty if position is not None else Decimal(0),
+            forecast=forecast,
+        )
+
+    def _newest_close(self, name: str) -> tuple[int | None, Decimal | None]:
+        newest: tuple[int, Decimal] | None = None
+        for (instrument, scale_ns), stream in self._bars.items():
+            if instrument != name or stream.bars is None:
+                continue
+            row = int(stream.bars.known_ns.searchsorted(self._now_ns, side="right")) - 1
+            if row >= 0 and (newest is None or newest[0] < stream.bars.open_ns[row] + scale_ns):
+                price = stream.bars.instrument.price(int(stream.bars.close_ticks[row]))
+                newest = int(stream.bars.open_ns[row]) + scale_ns, price
+        return newest or (None, None)
+
+
+def _forecast_used(forecasts: ForecastBatch, row: int, *, now_ns: int) -> ForecastUsed:
+    name = forecasts.instrument.name
+    return ForecastUsed(
+        ts_ns=now_ns,
+        forecast_id=f"{name}-{forecasts.scale_ns // 1_000_000_000}s-{int(forecasts.bar_row[row])}",
+        model_id=forecasts.model_id,
+        instrument=name,
+        bar_close_ns=int(forecasts.close_ns[row]),
+        horizons_ns=forecasts.horizons_ns,
+        levels=forecasts.levels,
+        quantiles=tuple(tuple(level) for level in forecasts.quantiles[row].tolist()),
+        importance=tuple(forecasts.importance[row].tolist()),
+    )
+
+
+class StrategyActor:
+    """Async shell around `StrategyHost`: wakes it when the calendar reaches a row that matters."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox[MarketSlab | Notice | Wake | Stop],
+        outbox: Inbox[Any],
+        calendar: Calendar,
+        host: StrategyHost,
+    ) -> None:
+        self._inbox = inbox
+        self._outbox = outbox
+        self._calendar = calendar
+        self._host = host
+        self._wake: Cancelable | None = None
+        self._wake_key = NEVER
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        while True:
+            is_changed = False
+            for message in await self._inbox.take():
+                now_ns = self._calendar.now_ns()
+                match message:
+                    case Notice():
+                        await self._want(self._host.notice(message, now_ns))
+                        # That an order has been sent moves no position: what is due stays due.
+                        is_changed |= message.event is not None
+                    case Wake():
+                        self._wake, self._wake_key = None, NEVER
+                        wishes, time_ns = self._host.walk(self._calendar.horizon())
+                        if wishes:
+                            self._calendar.advance(time_ns)
+                        await self._want(wishes)
+                        is_changed = True
+                    case MarketSlab():
+                        self._host.slab(message, now_ns)
+                        is_changed = True
+                    case Stop():
+                        return
+            if is_changed:
+                self._arm()
+
+    async def _want(self, wishes: list[Wish]) -> None:
+        for wish in wishes:
+            await self._outbox.put(wish)
+
+    def _arm(self) -> None:
+        """Have the calendar wake us at the next row that could matter."""
+        key = self._host.next_key()
+        if key == self._wake_key:
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = None if key == NEVER else self._calendar.schedule(key, self._inbox.deliver, Wake())
+        self._wake_key = key

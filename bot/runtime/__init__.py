@@ -1,0 +1,1 @@
+"""Clock, loop, settings, logs and supervision."""

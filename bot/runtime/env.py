@@ -1,0 +1,128 @@
+"""The only door to time, randomness, ids and the process: everything else receives what it needs from here.
+
+A lint (`tests/support/purity_lint.py`) keeps it so; that is what makes a run repeatable.
+"""
+
+import asyncio
+import gc
+import os
+import resource
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from bot.core.calendar import NEVER, Key
+from bot.ports import Cancelable
+from bot.runtime.virtual_loop import VirtualLoop
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        """Return ns since the epoch, UTC."""
+        return time.time_ns()
+
+
+class ScaledClock:
+    """A clock that starts at a given time and runs `speed` times as fast as the machine's.
+
+    Durations come from the monotonic clock, so that a step of the wall clock cannot reach it.
+    """
+
+    def __init__(self, *, start_ns: int, speed: float) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed must be positive, not {speed}")
+        self._start_ns = start_ns
+        self.speed = speed
+        self._origin_ns = time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """Return ns since the epoch, UTC, on this clock."""
+        return self._start_ns + int((time.monotonic_ns() - self._origin_ns) * self.speed)
+
+
+class LiveCalendar:
+    """A calendar on a clock that runs by itself: what has arrived has happened, so there is no horizon."""
+
+    def __init__(self, clock: SystemClock | ScaledClock) -> None:
+        self._clock = clock
+        self._speed = clock.speed if isinstance(clock, ScaledClock) else 1.0
+
+    def now_ns(self) -> int:
+        """See `ports.Clock`."""
+        return self._clock.now_ns()
+
+    def horizon(self) -> Key:
+        """See `ports.Calendar`."""
+        return NEVER
+
+    def advance(self, time_ns: int) -> None:
+        """See `ports.Calendar`: time moves by itself."""
+
+    def schedule(self, key: Key, callback: Callable[..., None], *args: Any) -> Cancelable:
+        """See `ports.Calendar`. What is due already is called on the loop's next turn."""
+        loop = asyncio.get_running_loop()
+        wait_ns = key[0] - self._clock.now_ns()
+        if wait_ns <= 0:
+            return loop.call_soon(callback, *args)
+        return loop.call_later(wait_ns / 1e9 / self._speed, callback, *args)
+
+
+class VirtualCalendar:
+    """The calendar of a replay: a virtual loop's."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.horizon = loop.horizon
+        self.advance = loop.advance
+        self.schedule = loop.schedule
+
+    def now_ns(self) -> int:
+        """See `ports.Clock`."""
+        return self._loop.now_ns
+
+
+class Stopwatch:
+    """Measures how long something really took."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds since it was made."""
+        return time.perf_counter() - self._start
+
+
+def seeded_generator(seed: int, stream: str) -> np.random.Generator:
+    """Return a generator that depends on `seed` and the name `stream` alone."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *stream.encode()])))
+
+
+def make_run_id(label: str) -> str:
+    """Return a name for a run: when it started, what it ran, and which process it was."""
+    started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{started}-{label}-{os.getpid():x}"
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time."""
+    return datetime.now(UTC)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def settle_memory() -> None:
+    """Take what is loaded by now out of the garbage collector's sight, and let it run less often.
+
+    The engine makes many small objects and no cycles; collecting them by counting is enough.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)

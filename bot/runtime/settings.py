@@ -1,0 +1,372 @@
+"""Settings: read once from TOML, environment and `--set`, checked, frozen, and hashed into the run's record.
+
+Every key has a type, a unit in its name or its value, and limits; an unknown key is refused. What is refused is
+reported by the key's full name, with what would be right.
+"""
+
+import difflib
+import hashlib
+import os
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bot.core.durations import Duration, parse_duration
+from bot.domain.errors import ConfigError
+from bot.domain.instrument import Instrument
+
+_MINUTE_NS = 60_000_000_000
+
+
+def _parse_time(value: Any) -> int | None:
+    if value in (None, ""):
+        return None
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+    else:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            raise ValueError(f"{value!r} is not a time; write it like 2024-03-01 or 2024-03-01T12:00:00Z") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+
+
+def _format_time(value: int | None) -> str:
+    if value is None:
+        return ""
+    return datetime.fromtimestamp(value / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[int | None, BeforeValidator(_parse_time), PlainSerializer(_format_time, return_type=str)]
+"""A time, UTC; ns since the epoch once read."""
+
+
+def _parse_rate(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        raise ValueError(f"{value!r} is a percentage; write the fraction: 0.055 % is 0.00055")
+    return value
+
+
+FeeRate = Annotated[Decimal, BeforeValidator(_parse_rate), Field(gt=Decimal("-0.01"), lt=Decimal("0.01"))]
+"""A fraction of the value traded. Nothing charges 1 %: such a number is a percentage by mistake."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSettings(_Section):
+    """What to run."""
+
+    seed: int = Field(1, ge=0, lt=2**63, description="of every pseudo-random number and delay of the run")
+    start: Time = Field(None, description="first moment to replay, UTC; empty for as early as the data goes")
+    end: Time = Field(None, description="first moment not to replay, UTC; empty for as late as the data goes")
+    out: Path = Field(Path("runs"), description="where run directories are made")
+    slab_rows: int = Field(65_536, ge=1, le=10_000_000, description="market rows read at a time; never changes results")
+
+
+class InstrumentSettings(_Section):
+    """One instrument, its filters, and where its history lies."""
+
+    name: str = Field(pattern=r"^[A-Z0-9]{2,20}$", description="the venue's symbol")
+    base: str = Field(pattern=r"^[A-Z0-9]{2,10}$", description="what is bought and sold")
+    quote: str = Field(pattern=r"^[A-Z0-9]{2,10}$", description="what it is priced, margined and settled in")
+    tick_size: Decimal = Field(gt=0, description="price step, quote currency")
+    qty_step: Decimal = Field(gt=0, description="quantity step, base currency")
+    qty_min: Decimal = Field(gt=0, description="least order, base currency")
+    qty_max: Decimal = Field(gt=0, description="greatest order, base currency")
+    notional_min: Decimal = Field(Decimal(5), ge=0, description="least order value, quote currency")
+    trades: Path | None = Field(None, description="Parquet file of trades")
+    bars: Path | None = Field(None, description="Parquet file of bars, where there are no trades")
+    bar_interval: Duration | None = Field(None, description="length of those bars")
+    funding: Path | None = Field(None, description="Parquet file of settled funding rates")
+    off_grid: Literal["refuse", "round"] = Field("refuse", description="what to do with prices between two ticks")
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "InstrumentSettings":
+        if (self.trades is None) == (self.bars is None):
+            raise ValueError("give either trades or bars")
+        if (self.bars is None) != (self.bar_interval is None):
+            raise ValueError('bars need bar_interval, such as "1m"; trades take none')
+        if not self.qty_min <= self.qty_max:
+            raise ValueError("qty_min must not be above qty_max")
+        return self
+
+    def instrument(self) -> Instrument:
+        """Return the instrument itself."""
+        return Instrument(
+            name=self.name,
+            base=self.base,
+            quote=self.quote,
+            tick_size=self.tick_size,
+            qty_step=self.qty_step,
+            qty_min=self.qty_min,
+            qty_max=self.qty_max,
+            notional_min=self.notional_min,
+        )
+
+
+class SampleSettings(_Section):
+    """The embedded sample: a market made by `core.sample_market` from a seed."""
+
+    seed: int = Field(7, ge=0, description="another seed, another market")
+    days: int = Field(45, ge=2, le=2000, description="how long")
+    trades_per_day: int = Field(100_000, ge=1_000, le=5_000_000, description="how many trades a day, on average")
+    cache: Path = Field(Path("data/sample"), description="where the generated files are kept")
+
+
+class MarketSettings(_Section):
+    """Where market data comes from."""
+
+    source: Literal["sample", "files"] = Field("sample", description="the embedded sample, or your own files")
+    sample: SampleSettings = Field(default_factory=SampleSettings)
+    instruments: tuple[InstrumentSettings, ...] = Field((), description="with source = files: what to replay")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "MarketSettings":
+        if self.source == "files" and not self.instruments:
+            raise ValueError('source = "files" needs at least one [[market.instruments]]')
+        if self.source == "sample" and self.instruments:
+            raise ValueError('[[market.instruments]] needs source = "files"')
+        names = [instrument.name for instrument in self.instruments]
+        if len(set(names)) != len(names):
+            raise ValueError("two of the instruments have the same name")
+        if len({instrument.quote for instrument in self.instruments}) > 1:
+            raise ValueError("all instruments of a run must have the same quote currency")
+        return self
+
+
+class BarsSettings(_Section):
+    """Time scales."""
+
+    scales: tuple[Duration, ...] = Field(
+        tuple(parse_duration(text) for text in ("1m", "5m", "15m", "1h", "4h", "1d")), min_length=1
+    )
+    lateness: Duration = Field(
+        250_000_000, ge=0, le=10 * _MINUTE_NS, description="how long a bar waits for late trades"
+    )
+    gap_max: Duration = Field(3 * 1440 * _MINUTE_NS, gt=0, description="longest hole that is filled with flat bars")
+
+
+class DelaySettings(_Section):
+    """How long messages take. Each delay is a fixed part and an exponential tail, a function of the message alone."""
+
+    seed: int = Field(1, ge=0, lt=2**63, description="another seed, other tails")
+    inference: Duration = Field(20_000_000, ge=0, le=_MINUTE_NS)
+    inference_tail: Duration = Field(5_000_000, ge=0, le=_MINUTE_NS)
+    order: Duration = Field(60_000_000, ge=0, le=_MINUTE_NS, description="from sending to the venue's book")
+    order_tail: Duration = Field(30_000_000, ge=0, le=_MINUTE_NS)
+    answer: Duration = Field(40_000_000, ge=0, le=_MINUTE_NS, description="from the venue's event to our knowing it")
+    answer_tail: Duration = Field(15_000_000, ge=0, le=_MINUTE_NS)
+
+
+class FeeSettings(_Section):
+    """What the venue charges, as a fraction of the value traded; negative is a rebate."""
+
+    taker_rate: FeeRate = Decimal("0.00055")
+    maker_rate: FeeRate = Decimal("0.0002")
+
+
+class VenueSettings(_Section):
+    """The simulated venue."""
+
+    slippage_bps: Decimal = Field(Decimal(1), ge=0, le=1000, description="how much worse than the trade a taker fills")
+
+
+class AccountSettings(_Section):
+    """The account at the start."""
+
+    cash: Decimal = Field(Decimal(100_000), gt=0, description="quote currency")
+
+
+class RiskSettings(_Section):
+    """What the gate allows; see `docs/risk_codes.md`."""
+
+    order_notional_max: Decimal = Field(Decimal(250_000), gt=0, description="quote currency at mark")
+    position_notional_max: Decimal = Field(Decimal(250_000), gt=0, description="quote currency at mark")
+    leverage_max: Decimal = Field(Decimal(3), gt=0, le=100, description="worst case, a multiple of equity")
+    price_collar: Decimal = Field(Decimal("0.05"), gt=0, lt=1, description="limit price from the mark, a fraction")
+    mark_age_max: Duration = Field(2 * _MINUTE_NS, gt=0, description="older prices close the door")
+    open_orders_max: int = Field(50, ge=1, le=500, description="per instrument")
+    orders_per_second_max: int = Field(10, ge=1, le=1000)
+
+
+class StrategySettings(_Section):
+    """Which strategy, with what parameters."""
+
+    name: str = Field("multiscale", min_length=1, description="built in, or path/to/file.py:Class")
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class PredictorSettings(_Section):
+    """Which forecasting model, with what parameters; used only where the strategy wants forecasts."""
+
+    name: Literal["ewma_vol"] = "ewma_vol"
+    decision_scale: Duration = Field(5 * _MINUTE_NS, description="a forecast at each of these bars")
+    horizons: tuple[Duration, ...] = Field(tuple(parse_duration(text) for text in ("5m", "1h", "1d")), min_length=1)
+    trend_sharpe: float = Field(
+        0.05, ge=0, le=1, description="how strong trends are believed to be: a day's drift over a day's deviation"
+    )
+
+
+class LogSettings(_Section):
+    """Logs on standard error; the run's own `log.jsonl` always has level info."""
+
+    level: Literal["debug", "info", "warning", "error"] = "warning"
+
+
+class Settings(BaseSettings):
+    """Everything a run can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="BOT_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    run: RunSettings = Field(default_factory=RunSettings)
+    market: MarketSettings = Field(default_factory=MarketSettings)
+    bars: BarsSettings = Field(default_factory=BarsSettings)
+    delays: DelaySettings = Field(default_factory=DelaySettings)
+    fees: FeeSettings = Field(default_factory=FeeSettings)
+    venue: VenueSettings = Field(default_factory=VenueSettings)
+    account: AccountSettings = Field(default_factory=AccountSettings)
+    risk: RiskSettings = Field(default_factory=RiskSettings)
+    strategy: StrategySettings = Field(default_factory=StrategySettings)
+    predictor: PredictorSettings = Field(default_factory=PredictorSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return what is given by hand alone: `load` has merged file, environment and `--set` in that order."""
+        return (init_settings,)
+
+    def config_hash(self) -> str:
+        """Return a hash of all settings that can change a result."""
+        values = self.model_dump(mode="json", exclude={"log": True, "run": {"out", "slab_rows"}})
+        return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
+
+    def to_toml(self) -> str:
+        """Return all settings, resolved, as TOML that `load` reads back."""
+        return "".join(_toml_table((), self.model_dump(mode="json"))).lstrip()
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from a file, the environment (`BOT_RUN__SEED=7`) and overrides (`run.seed=7`), the last winning.
+
+    Relative paths inside the file are relative to the working directory.
+
+    Raises:
+        ConfigError: something is unknown or impossible; the message has a line for each problem.
+    """
+    values = _read(path) if path is not None else {}
+    for name, text in os.environ.items():
+        if name.startswith("BOT_") and "__" in name:
+            _put(values, name.removeprefix("BOT_").lower().split("__"), text, name)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: write key=value, such as --set run.seed=7")
+        _put(values, key.strip().split("."), text.strip(), f"--set {override}")
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        where = f"{path}: " if path is not None else ""
+        problems = [where + _explain(problem) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(problems)) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file, parse_float=Decimal)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; pass an existing file with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _put(values: dict[str, Any], key: Sequence[str], text: str, origin: str) -> None:
+    table = values
+    for part in key[:-1]:
+        inner: Any = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{origin}: {part} is not a table")
+        table = inner
+    try:
+        table[key[-1]] = tomllib.loads(f"value = {text}", parse_float=Decimal)["value"]
+    except tomllib.TOMLDecodeError:
+        table[key[-1]] = text  # a bare word is a text
+
+
+def _explain(problem: Any) -> str:
+    location = tuple(part for part in problem["loc"] if part not in ("int", "decimal"))
+    key = ".".join(str(part) for part in location) or "settings"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(known)}"
+        return f"{key}: no such key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if key.endswith("_rate") and problem["type"] in ("less_than", "greater_than"):
+        message += "; a rate is a fraction: 0.055 % is 0.00055"
+    if problem["type"] in ("value_error",) and isinstance(problem["input"], dict):
+        return f"{key}: {message}"
+    return f"{key} = {_show(problem['input'])}: {message}"
+
+
+def _show(value: Any) -> str:
+    return str(value) if isinstance(value, Decimal) else repr(value)
+
+
+def _known_keys(location: Sequence[Any]) -> list[str]:
+    model: Any = Settings
+    for part in location:
+        if isinstance(part, int):
+            continue
+        model = model.model_fields[part].annotation
+        arguments = getattr(model, "__args__", ())
+        model = arguments[0] if arguments else model
+    return list(model.model_fields)
+
+
+def _toml_table(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
+    lines = [f"\n[{'.'.join(path)}]\n"] if path else []
+    tables: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            tables += _toml_table((*path, key), value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                tables.append(f"\n[[{'.'.join((*path, key))}]]\n")
+                tables += [f"{k} = {_toml_value(v)}\n" for k, v in item.items() if v is not None]
+        elif value is not None:
+            lines.append(f"{key} = {_toml_value(value)}\n")
+    return lines + tables
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,1 @@
+"""Venues, one package each; `simulated` fills orders against the market tape of a replay."""

@@ -1,0 +1,1 @@
+"""A venue inside the process, for replay."""
