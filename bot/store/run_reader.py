@@ -1,0 +1,130 @@
+"""Reads a finished run: the ledger's tables and the tape, as frames."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Engine, create_engine, select
+from sqlalchemy.exc import DatabaseError
+
+from bot.domain.errors import DataError
+from bot.store import tables
+
+
+def open_ledger(directory: Path) -> Engine:
+    """Return a read-only engine on a finished run's ledger.
+
+    Raises:
+        DataError: there is no run, or it was cut short.
+    """
+    path = directory / "ledger.sqlite"
+    if not path.is_file():
+        if (directory / "ledger.sqlite.part").exists():
+            raise DataError(f"{directory}: the run was cut short and is not whole; replay it again")
+        raise DataError(f"{directory}: no run here (there is no ledger.sqlite)")
+    return create_engine(f"sqlite:///file:{path.resolve()}?mode=ro&uri=true")
+
+
+class RunReader:
+    """One finished run.
+
+    Raises:
+        DataError: it is no finished run, or its files are damaged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._engine = open_ledger(directory)
+
+    def run(self) -> dict[str, Any]:
+        """Return the run's row of `runs`."""
+        rows = self._rows(select(tables.runs))
+        if len(rows) != 1:
+            raise DataError(f"{self.directory}: the ledger describes {len(rows)} runs instead of one")
+        return rows[0]
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Return a table's rows in order; a Decimal stays one, in an object column."""
+        table = tables.metadata.tables[name]
+        key = table.c.seq if "seq" in table.c else next(iter(table.primary_key.columns))
+        return pd.DataFrame(self._rows(select(table).order_by(key)), columns=[c.name for c in table.columns])
+
+    def fills(self) -> pd.DataFrame:
+        """Return the fills, each with the decision it came from and the mark it was decided at."""
+        fills, intents = tables.fills, tables.intents
+        joined = fills.join(
+            intents, (intents.c.client_order_id == fills.c.client_order_id) & (intents.c.kind == "submit")
+        )
+        query = select(fills, intents.c.decision_id, intents.c.mark_price).select_from(joined).order_by(fills.c.seq)
+        return pd.DataFrame(self._rows(query), columns=[*(c.name for c in fills.columns), "decision_id", "mark_price"])
+
+    def start_cash(self) -> Decimal:
+        """Return what the account started with."""
+        cash = self.run()["start_cash"]
+        assert isinstance(cash, Decimal)
+        return cash
+
+    def tape(self) -> pd.DataFrame:
+        """Return the bars with position and profit; empty where the run closed none."""
+        path = self.directory / "tape.parquet"
+        if not path.is_file():
+            return pd.DataFrame(columns=["instrument", *_TAPE])
+        try:
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: damaged ({error})") from error
+        return frame
+
+    def forecasts(self) -> dict[str, dict[str, Any]]:
+        """Return by instrument what `report.run_data.ForecastTable` is made of; empty without a model."""
+        path = self.directory / "forecasts.parquet"
+        if not path.is_file():
+            return {}
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: damaged ({error})") from error
+        about = msgspec.json.decode((table.schema.metadata or {})[b"forecasts"])
+        horizons, levels = tuple(about["horizons_ns"]), tuple(about["levels"])
+        names = table["instrument"].to_numpy(zero_copy_only=False)
+        found = {}
+        for name in sorted(set(names)):
+            part = table.filter(pa.array(names == name))
+            rows = part.num_rows
+            found[str(name)] = {
+                "instrument": str(name),
+                "model_id": about["model_id"],
+                "scale_ns": about["scale_ns"],
+                "horizons_ns": horizons,
+                "levels": levels,
+                "scales_ns": tuple(about["scales_ns"]),
+                "close_ns": part["close_ns"].to_numpy(),
+                "quantiles": _flat(part["quantiles"]).reshape(rows, len(horizons), len(levels)),
+                "importance": _flat(part["importance"]).reshape(rows, len(about["scales_ns"])),
+            }
+        return found
+
+    def close(self) -> None:
+        """Release the database."""
+        self._engine.dispose()
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return [dict(row) for row in connection.execute(query).mappings()]
+        except DatabaseError as error:
+            raise DataError(f"{self.directory / 'ledger.sqlite'}: damaged ({error.orig})") from error
+
+
+LEDGER_TABLES = tuple(table.name for table in tables.metadata.sorted_tables)
+_TAPE = ("close_ns", "open", "high", "low", "close", "volume", "position", "profit")
+
+
+def _flat(column: pa.ChunkedArray) -> np.ndarray:
+    values: np.ndarray = column.combine_chunks().flatten().to_numpy()
+    return values

@@ -1,0 +1,251 @@
+"""The ledger's tables.
+
+`journal` is the truth: every entry, whole, in order, each hashed together with the one before it. All other tables are
+drawn from it for those who query; `bot ledger check` draws them again and compares.
+
+A Decimal is TEXT in SQLite, where a NUMERIC column would quietly make it a float, and NUMERIC in Postgres. The schema
+is made by the migrations in `migrations/`; a test holds them and this page together.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """A Decimal that comes back as it went in."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return NUMERIC on Postgres, TEXT elsewhere."""
+        return dialect.type_descriptor(Numeric() if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Return what the database is given."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return format(value, "f")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return what the caller gets."""
+        return None if value is None else Decimal(value)
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+    Column("status", Text, nullable=False),  # running, interrupted, finished
+    Column("version", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("parameters", Text, nullable=False),  # JSON
+    Column("seed", BigInteger, nullable=False),
+    Column("config_hash", Text, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("in_sample", Boolean, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("start_cash", ExactDecimal, nullable=False),
+    Column("source", Text, nullable=False),  # trades, bars
+    Column("from_ns", BigInteger, nullable=False),
+    Column("to_ns", BigInteger, nullable=False),
+    Column("rows_in", BigInteger),
+    Column("late_trades", BigInteger),
+    Column("data_hash", Text),
+    Column("tape_hash", Text),
+    Column("ledger_hash", Text),
+    Column("wall_seconds", Float),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),  # the entry as canonical JSON
+    Column("hash", LargeBinary, nullable=False),  # blake2b(hash of the entry before, body), 32 bytes
+)
+
+
+def _seq() -> Column[int]:
+    return Column(
+        "seq",
+        BigInteger().with_variant(Integer, "sqlite"),
+        ForeignKey("journal.seq"),
+        primary_key=True,
+        autoincrement=False,
+    )
+
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _seq(),
+    Column("decision_id", BigInteger, nullable=False),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("bar_close_ns", BigInteger),
+    Column("close_price", ExactDecimal),
+    Column("position_qty", ExactDecimal, nullable=False),
+    Column("forecast_id", Text),
+    Column("action", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("decision_id"),
+)
+
+forecasts = Table(
+    "forecasts",
+    metadata,
+    _seq(),
+    Column("forecast_id", Text, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("bar_close_ns", BigInteger, nullable=False),
+    Column("quantiles", Text, nullable=False),  # JSON, horizons by levels
+    UniqueConstraint("forecast_id"),
+)
+
+denials = Table(
+    "denials",
+    metadata,
+    _seq(),
+    Column("decision_id", BigInteger, nullable=False),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    _seq(),
+    Column("kind", Text, nullable=False),  # submit, cancel
+    Column("decision_id", BigInteger, nullable=False),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("client_order_id", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("side", Text),
+    Column("order_type", Text),
+    Column("qty", ExactDecimal),
+    Column("limit_price", ExactDecimal),
+    Column("time_in_force", Text),
+    Column("reduce_only", Boolean),
+    Column("mark_price", ExactDecimal),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("client_order_id", Text, primary_key=True),
+    Column("decision_id", BigInteger, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("order_type", Text, nullable=False),
+    Column("qty", ExactDecimal, nullable=False),
+    Column("limit_price", ExactDecimal),
+    Column("status", Text, nullable=False),
+    Column("filled_qty", ExactDecimal, nullable=False),
+)
+
+order_events = Table(
+    "order_events",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("ts_recv_ns", BigInteger, nullable=False),
+    Column("client_order_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("ts_recv_ns", BigInteger, nullable=False),
+    Column("client_order_id", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("trade_id", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("price", ExactDecimal, nullable=False),
+    Column("qty", ExactDecimal, nullable=False),
+    Column("fee", ExactDecimal, nullable=False),
+    Column("is_maker", Boolean, nullable=False),
+    Column("position_qty", ExactDecimal, nullable=False),
+    Column("realized_pnl", ExactDecimal, nullable=False),
+    UniqueConstraint("instrument", "trade_id"),
+)
+
+funding = Table(
+    "funding",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("funding_id", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("position_qty", ExactDecimal, nullable=False),
+    Column("mark_price", ExactDecimal, nullable=False),
+    Column("rate", ExactDecimal, nullable=False),
+    Column("amount", ExactDecimal, nullable=False),
+    UniqueConstraint("funding_id"),
+)
+
+postings = Table(
+    "postings",
+    metadata,
+    _seq(),
+    Column("leg", Integer, primary_key=True, autoincrement=False),
+    Column("account", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", ExactDecimal, nullable=False),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("amount", ExactDecimal, nullable=False),
+)
+
+equity = Table(
+    "equity",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("cash", ExactDecimal, nullable=False),
+    Column("unrealized_pnl", ExactDecimal, nullable=False),
+    Column("equity", ExactDecimal, nullable=False),
+)
