@@ -1,0 +1,1 @@
+"""Forecasting models. Torch is imported here and nowhere else."""

@@ -1,0 +1,1 @@
+"""Trading strategies, one file each: closed bars and forecasts in, orders out."""
