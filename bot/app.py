@@ -1,0 +1,559 @@
+"""Wires the parts: the one file that knows them all."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from bot import __version__
+from bot.actors.bar_aggregator import BarAggregatorActor
+from bot.actors.inbox import Inbox, Stop
+from bot.actors.inference import Inference
+from bot.actors.ledger import LedgerActor
+from bot.actors.order_executor import OrderExecutor
+from bot.actors.replay_feed import ReplayFeed
+from bot.actors.strategy import StrategyActor, StrategyHost
+from bot.core.bars import BarAggregator
+from bot.core.calendar import Class
+from bot.core.delays import Delay
+from bot.core.digest import ColumnDigest
+from bot.core.matching import Fees, Matching, make_tape
+from bot.core.orders import ClientOrderIds, Orders
+from bot.core.portfolio import Portfolio
+from bot.core.risk import RiskLimits
+from bot.core.sample_market import SampleMarketSpec
+from bot.domain.errors import BotError, ConfigError, DataError
+from bot.domain.instrument import Instrument
+from bot.domain.ledger import RunClosed
+from bot.domain.market import BarBatch, TradeBatch, column_names
+from bot.ports import MarketHistory, Predictor
+from bot.report.metrics import compute_metrics
+from bot.report.page import render
+from bot.report.run_data import ForecastTable, RunData
+from bot.runtime import logs
+from bot.runtime.env import Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
+from bot.runtime.settings import InstrumentSettings, Settings
+from bot.runtime.supervisor import Supervisor
+from bot.runtime.virtual_loop import VirtualLoop
+from bot.store.audit import Audit, audit_run
+from bot.store.ledger_store import ReplayStore
+from bot.store.market_history import ParquetHistory
+from bot.store.migrate import versions
+from bot.store.run_reader import LEDGER_TABLES, RunReader, open_ledger
+from bot.store.sample_store import ensure_sample, sample_instrument
+from bot.venues.simulated.venue import SimulatedVenue
+from models.systems.ewma_vol import EwmaVol, EwmaVolParams
+from strategies.base import Strategy
+from strategies.registry import make_strategy
+
+log = structlog.get_logger()
+
+_MARKET_BOUND = 8  # slabs between two stages
+_MONEY_BOUND = 65_536  # messages to strategy, executor or ledger before something is plainly wrong
+_LEDGER_BATCH = 4_096  # entries written together in a replay
+_LAST_ANSWERS_NS = 1_000_000_000  # how long after the last data answers still come home
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a replay is."""
+
+    done: float  # of 1
+    at_ns: int  # virtual time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """A replay that reached its end."""
+
+    directory: Path
+    ledger_hash: str
+    rows_in: int
+    engine_seconds: float  # from the first row read to the last row durable
+
+
+class Interrupted(Exception):
+    """Someone asked the replay to stop.
+
+    Attributes:
+        directory: what is finished lies there, under `.part` names.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"interrupted; what was done is kept in {directory}, marked as not whole")
+        self.directory = directory
+
+
+Histories = Sequence[tuple[Instrument, MarketHistory]]
+
+
+def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = lambda done, days: None) -> Histories:
+    """Return each instrument with its history, as the settings name them.
+
+    Raises:
+        ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
+    """
+    start_ns, end_ns = settings.run.start, settings.run.end
+    if start_ns is not None and end_ns is not None and not start_ns < end_ns:
+        raise ConfigError("run.start must lie before run.end")
+    if settings.market.source == "files":
+        return [
+            (each.instrument(), _open_files(each, each.instrument(), start_ns, end_ns))
+            for each in settings.market.instruments
+        ]
+    sample = settings.market.sample
+    spec = SampleMarketSpec(days=sample.days, trades_per_day=sample.trades_per_day)
+    trades, funding = ensure_sample(
+        sample.cache, spec, lambda stream: seeded_generator(sample.seed, stream), sample.seed, on_sample_day
+    )
+    instrument = sample_instrument(spec)
+    history = ParquetHistory(instrument, trades, kind="trades", funding_path=funding, from_ns=start_ns, to_ns=end_ns)
+    return [(instrument, history)]
+
+
+def _open_files(
+    each: InstrumentSettings, instrument: Instrument, start_ns: int | None, end_ns: int | None
+) -> ParquetHistory:
+    path = each.trades or each.bars
+    assert path is not None
+    return ParquetHistory(
+        instrument,
+        path,
+        kind="trades" if each.trades else "bars",
+        scale_ns=each.bar_interval,
+        funding_path=each.funding,
+        from_ns=start_ns,
+        to_ns=end_ns,
+        off_grid=each.off_grid,
+    )
+
+
+def replay(
+    settings: Settings, market: Histories, *, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> Replayed:
+    """Trade recorded market data from start to end through the live pipeline, on virtual time.
+
+    Raises:
+        BotError: something the user can mend.
+        Interrupted: Ctrl-C.
+    """
+    strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
+    spans = [history.span_ns() for _, history in market]
+    start_ns, data_end_ns = min(span[0] for span in spans), max(span[1] for span in spans)
+    instruments = [instrument for instrument, _ in market]
+    is_bars = [history.source_scale_ns is not None for _, history in market]
+    run_id = make_run_id(strategy.name)
+    directory = settings.run.out / run_id
+    try:
+        directory.mkdir(parents=True)
+        (directory / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"run.out = {settings.run.out}: {error.strerror}; choose a directory you may write"
+        ) from error
+    predictors = {i.name: _make_predictor(settings, strategy) for i in instruments}
+    model_id = next((p.model_id for p in predictors.values() if p is not None), "none")
+    store = ReplayStore(
+        directory,
+        {
+            "run_id": run_id,
+            "mode": "replay",
+            "version": __version__,
+            "strategy": strategy.name,
+            "parameters": strategy.params.model_dump_json(),
+            "seed": settings.run.seed,
+            "config_hash": settings.config_hash(),
+            "model_id": model_id,
+            "in_sample": False,  # nothing of this run was fitted to data
+            "currency": instruments[0].quote,
+            "start_cash": settings.account.cash,
+            "source": "bars" if all(is_bars) else "trades" if not any(is_bars) else "mixed",
+            "from_ns": start_ns,
+            "to_ns": data_end_ns,
+        },
+    )
+    pipeline = _Pipeline(settings, market, strategy, predictors, store, (start_ns, data_end_ns), on_progress)
+    log_file = logs.configure_file(directory / "log.jsonl")
+    watch = Stopwatch()
+    is_whole = False
+    try:
+        settle_memory()
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(start_ns)) as runner:
+            runner.run(pipeline.run())
+        pipeline.close(model_id, watch.seconds())
+        is_whole = True
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise Interrupted(directory) from None
+    finally:
+        if not is_whole:
+            with suppress(BotError, OSError):  # the first failure is the one to report
+                pipeline.abandon()
+        log_file.close()
+        logs.configure(settings.log.level)
+    _point_latest_at(directory)
+    return Replayed(
+        directory=directory,
+        ledger_hash=store.ledger_hash,
+        rows_in=pipeline.rows_in,
+        engine_seconds=watch.seconds(),
+    )
+
+
+def _make_predictor(settings: Settings, strategy: Strategy[Any]) -> Predictor | None:
+    if not strategy.wants_forecasts:
+        return None
+    chosen = settings.predictor
+    try:
+        return EwmaVol(
+            EwmaVolParams(
+                decision_scale_ns=chosen.decision_scale,
+                scales_ns=settings.bars.scales,
+                horizons_ns=chosen.horizons,
+                trend_sharpe=chosen.trend_sharpe,
+            )
+        )
+    except ValueError as error:
+        raise ConfigError(f"predictor: {error}") from error
+
+
+class _Pipeline:
+    """The actors of one replay and what lies between them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        market: Histories,
+        strategy: Strategy[Any],
+        predictors: Mapping[str, Predictor | None],
+        store: ReplayStore,
+        span_ns: tuple[int, int],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._settings = settings
+        self._market = market
+        self._strategy = strategy
+        self._predictors = predictors
+        self._store = store
+        self._start_ns, self._data_end_ns = span_ns
+        self._on_progress = on_progress
+        self._digests = {instrument.name: ColumnDigest(str(instrument)) for instrument, _ in market}
+        self._aggregators: list[BarAggregator] = []
+        self._ledger: LedgerActor | None = None
+        self.rows_in = 0
+
+    async def run(self) -> None:
+        """Trade from the first row to the last, then let each actor leave in order."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        calendar = VirtualCalendar(loop)
+        settings = self._settings
+        instruments = {instrument.name: instrument for instrument, _ in self._market}
+        strategy_inbox: Inbox[Any] = Inbox("strategy", bound=_MONEY_BOUND)
+        executor_inbox: Inbox[Any] = Inbox("order_executor", bound=_MONEY_BOUND)
+        ledger_inbox: Inbox[Any] = Inbox("ledger", bound=_MONEY_BOUND)
+        ledger = LedgerActor(inbox=ledger_inbox, store=self._store, batch=_LEDGER_BATCH, is_durable=False)
+        self._ledger = ledger
+        venue = self._make_venue(calendar, executor_inbox.deliver)
+        strategy = StrategyActor(
+            inbox=strategy_inbox,
+            outbox=executor_inbox,
+            calendar=calendar,
+            host=StrategyHost(self._strategy, list(instruments.values())),
+        )
+        executor = OrderExecutor(
+            inbox=executor_inbox,
+            publish=strategy_inbox.deliver,
+            calendar=calendar,
+            orders=Orders(
+                instruments=instruments,
+                portfolio=Portfolio(instruments, next(iter(instruments.values())).quote),
+                limits=_risk_limits(settings),
+                ids=ClientOrderIds(environment="r", epoch=0),
+            ),
+            venue=venue,
+            ledger=ledger,
+            record_tape=ledger.record_tape,
+            instruments=instruments,
+            tape_scale_ns=min(settings.bars.scales),
+            cash=settings.account.cash,
+        )
+        actors = {"ledger": ledger.run(), "order_executor": executor.run(), "strategy": strategy.run()}
+        for stream, (instrument, history) in enumerate(self._market):
+            deliver = (strategy_inbox.deliver, executor_inbox.deliver)
+            actors |= self._market_half(stream, instrument, history, calendar, venue, deliver)
+
+        ended = asyncio.Event()
+        end_ns = self._watermark_ns() + settings.bars.lateness + _LAST_ANSWERS_NS
+        calendar.schedule((end_ns, Class.END, 0, 0), ended.set)
+        supervisor = Supervisor()
+        supervisor.start(actors)
+        try:
+            await supervisor.wait_until(ended)
+            for name, inbox in (
+                ("strategy", strategy_inbox),
+                ("order_executor", executor_inbox),
+            ):
+                await inbox.put(Stop())
+                await supervisor.wait_for(name)
+            await ledger_inbox.put(Stop())
+            await supervisor.wait_for("ledger")
+        finally:
+            await supervisor.stop()
+
+    def close(self, model_id: str, seconds: float) -> None:
+        """Write the last entry, which names the market and the tape, and make the run whole."""
+        data_hash = self._data_hash()
+        tape_hash = self._store.tape_hash()
+        last_ns = self._watermark_ns() + self._settings.bars.lateness + _LAST_ANSWERS_NS
+        self._store.write([RunClosed(ts_ns=last_ns, data_hash=data_hash, tape_hash=tape_hash, model_id=model_id)])
+        self._store.finish(
+            data_hash=data_hash,
+            rows_in=self.rows_in,
+            late_trades=sum(aggregator.late_count for aggregator in self._aggregators),
+            wall_seconds=round(seconds, 3),
+        )
+
+    def abandon(self) -> None:
+        """Keep what is finished of a run that will not be."""
+        if self._ledger is not None:
+            self._ledger.flush()
+        self._store.interrupt()
+
+    def _watermark_ns(self) -> int:
+        """Return the time up to which the market is known: the asked end, or the last row."""
+        end_ns = self._settings.run.end
+        return self._data_end_ns if end_ns is None else end_ns
+
+    def _market_half(
+        self,
+        stream: int,
+        instrument: Instrument,
+        history: MarketHistory,
+        calendar: VirtualCalendar,
+        venue: SimulatedVenue,
+        deliver: Sequence[Callable[[Any], None]],
+    ) -> dict[str, Any]:
+        settings = self._settings
+        try:
+            aggregator = BarAggregator(
+                instrument,
+                scales_ns=sorted({*settings.bars.scales, *self._strategy.scales_ns}),
+                lateness_ns=settings.bars.lateness,
+                gap_max_ns=settings.bars.gap_max,
+                source_scale_ns=history.source_scale_ns,
+            )
+        except ValueError as error:
+            raise ConfigError(f"bars.scales: {error}") from error
+        self._aggregators.append(aggregator)
+        raw: Inbox[Any] = Inbox(f"bar_aggregator:{instrument.name}", bound=_MARKET_BOUND)
+        bars: Inbox[Any] = Inbox(f"inference:{instrument.name}", bound=_MARKET_BOUND)
+
+        def on_slab(slab: TradeBatch | BarBatch) -> None:
+            self._see(slab, stream)
+            venue.extend_tape(slab)
+
+        watermark_ns = self._watermark_ns()
+        if settings.run.end is not None:
+            watermark_ns += settings.bars.lateness
+        feed = ReplayFeed(
+            history=history,
+            calendar=calendar,
+            outbox=raw,
+            on_slab=on_slab,
+            stream=stream,
+            slab_rows=settings.run.slab_rows,
+            watermark_ns=watermark_ns,
+        )
+        inference = Inference(
+            inbox=bars,
+            deliver=deliver,
+            predictor=self._predictors[instrument.name],
+            delay=Delay(
+                seed=settings.delays.seed,
+                stream=3 + stream,
+                base_ns=settings.delays.inference,
+                jitter_ns=settings.delays.inference_tail,
+            ),
+        )
+        return {
+            f"replay_feed:{instrument.name}": feed.run(),
+            raw.name: BarAggregatorActor(inbox=raw, outbox=bars, aggregator=aggregator).run(),
+            bars.name: inference.run(),
+        }
+
+    def _see(self, slab: TradeBatch | BarBatch, stream: int) -> None:
+        self._digests[slab.instrument.name].update({name: getattr(slab, name) for name in column_names(type(slab))})
+        self.rows_in += len(slab)
+        if stream == 0:
+            last_ns = int(slab.ts_ns[-1] if isinstance(slab, TradeBatch) else slab.open_ns[-1])
+            span_ns = max(1, self._data_end_ns - self._start_ns)
+            self._on_progress(Progress(done=(last_ns - self._start_ns) / span_ns, at_ns=last_ns))
+
+    def _data_hash(self) -> str:
+        """Return a hash of every market row that the run has read."""
+        whole = ColumnDigest("market")
+        for name, digest in self._digests.items():
+            whole.update_text(name, digest.hexdigest())
+        return whole.hexdigest()
+
+    def _make_venue(self, calendar: VirtualCalendar, deliver: Callable[[Any], None]) -> SimulatedVenue:
+        settings = self._settings
+        delays = settings.delays
+        matching = {}
+        for instrument, history in self._market:
+            core = Matching(
+                instrument,
+                fees=Fees(taker_rate=settings.fees.taker_rate, maker_rate=settings.fees.maker_rate),
+                slippage=settings.venue.slippage_bps.scaleb(-4),
+                answer_delay=Delay(seed=delays.seed, stream=2, base_ns=delays.answer, jitter_ns=delays.answer_tail),
+                tape=make_tape(is_bars=history.source_scale_ns is not None),
+            )
+            funding = history.funding()
+            if funding is not None:
+                core.set_funding(funding)
+                self._digests[instrument.name].update({"funding_ns": funding.ts_ns, "funding_e8": funding.rate_e8})
+            matching[instrument.name] = core
+        return SimulatedVenue(
+            calendar=calendar,
+            matching=matching,
+            order_delay=Delay(seed=delays.seed, stream=0, base_ns=delays.order, jitter_ns=delays.order_tail),
+            cancel_delay=Delay(seed=delays.seed, stream=1, base_ns=delays.order, jitter_ns=delays.order_tail),
+            deliver=deliver,
+        )
+
+
+def _risk_limits(settings: Settings) -> RiskLimits:
+    risk = settings.risk
+    return RiskLimits(
+        order_notional_max=risk.order_notional_max,
+        position_notional_max=risk.position_notional_max,
+        leverage_max=risk.leverage_max,
+        price_collar=risk.price_collar,
+        mark_age_ns_max=risk.mark_age_max,
+        open_orders_max=risk.open_orders_max,
+        orders_per_second_max=risk.orders_per_second_max,
+    )
+
+
+def _point_latest_at(directory: Path) -> None:
+    """Let `runs/latest` mean this run; where links cannot be made, do without."""
+    link = directory.parent / "latest"
+    with suppress(OSError):
+        if link.is_symlink() or not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(directory.name, target_is_directory=True)
+
+
+def read_run(directory: Path) -> RunData:
+    """Return all that a report of a finished run is drawn from.
+
+    Raises:
+        DataError: it is no finished run, or damaged.
+    """
+    reader = RunReader(directory)
+    try:
+        run = reader.run()
+        return RunData(
+            run=run,
+            start_cash=Decimal(run["start_cash"]),
+            tape=reader.tape(),
+            fills=reader.fills(),
+            funding=reader.frame("funding"),
+            decisions=reader.frame("decisions"),
+            denials=reader.frame("denials"),
+            orders=reader.frame("orders"),
+            forecasts={name: ForecastTable(**parts) for name, parts in reader.forecasts().items()},
+        )
+    finally:
+        reader.close()
+
+
+def write_report(directory: Path) -> dict[str, Any]:
+    """Write `report.html` and `metrics.json` into a finished run's directory; return the metrics.
+
+    Raises:
+        DataError: it is no finished run, or damaged, or the files cannot be written.
+    """
+    data = read_run(directory)
+    metrics = compute_metrics(data)
+    try:
+        for name, text in (
+            ("report.html", render(data, metrics)),
+            ("metrics.json", msgspec.json.format(msgspec.json.encode(metrics), indent=2).decode() + "\n"),
+        ):
+            part = directory / f"{name}.part"
+            part.write_text(text, encoding="utf-8")
+            part.replace(directory / name)
+    except OSError as error:
+        raise DataError(
+            f"{directory}: the report cannot be written ({error.strerror}); free space and run `bot report {directory}`"
+        ) from error
+    return metrics
+
+
+def audit(directory: Path) -> Audit:
+    """Return the audit of a finished run's ledger.
+
+    Raises:
+        DataError: it is no finished run.
+    """
+    return audit_run(directory)
+
+
+def describe_ledger(directory: Path) -> dict[str, Any]:
+    """Return who a finished run was and what its accounts hold, JSON-ready.
+
+    Raises:
+        DataError: it is no finished run.
+    """
+    reader = RunReader(directory)
+    try:
+        run = {name: str(value) if isinstance(value, Decimal) else value for name, value in reader.run().items()}
+        balances = reader.frame("balances").itertuples()
+        return run | {f"balance {row.account}": f"{row.amount:f} {row.currency}" for row in balances}
+    finally:
+        reader.close()
+
+
+def export_ledger(directory: Path, out: Path) -> list[Path]:
+    """Write every table of a finished run's ledger as CSV into `out`; return the files.
+
+    Raises:
+        DataError: it is no finished run.
+        ConfigError: `out` cannot be written.
+    """
+    reader = RunReader(directory)
+    written = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in LEDGER_TABLES:
+            frame = reader.frame(name)
+            if name == "journal":
+                frame["hash"] = [value.hex() for value in frame["hash"]]
+            part = out / f"{name}.csv.part"
+            frame.to_csv(part, index=False)
+            written.append(part.replace(out / f"{name}.csv"))
+    except OSError as error:
+        raise ConfigError(f"{out}: {error.strerror}; choose a directory you may write") from error
+    finally:
+        reader.close()
+    return written
+
+
+def schema_versions(directory: Path) -> tuple[str | None, str | None]:
+    """Return the schema version of a finished run's ledger, and the newest there is.
+
+    Raises:
+        DataError: it is no finished run.
+    """
+    engine = open_ledger(directory)
+    try:
+        return versions(engine)
+    finally:
+        engine.dispose()
