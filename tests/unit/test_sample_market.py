@@ -22,6 +22,7 @@ from bot.domain.market import F64
 
 DAY_NS = 86_400 * 1_000_000_000
 MINUTE_NS = 60 * 1_000_000_000
+THIN = SampleMarketSpec(days=56, trades_per_day=3_000, jumps_per_day=1.0)
 SMALL = SampleMarketSpec(days=2, trades_per_day=3_000)
 COMPILED = [
     "_exp",
@@ -60,6 +61,12 @@ def market() -> Market:
         np.bincount(minute, trades.qty_steps, minutes).astype(np.float64),
         np.bincount(minute, np.where(trades.is_buy, 1.0, -1.0), minutes).astype(np.float64),
     )
+
+
+@pytest.fixture(scope="module")
+def thin_trades() -> SampleTrades:
+    """Return eight weeks of few trades and a jump a day."""
+    return small_trades(spec=THIN)
 
 
 def digest(columns: tuple[NDArray[Any], ...]) -> str:
@@ -194,11 +201,10 @@ def test_the_day_has_a_shape(market: Market) -> None:
     assert size_DH[:, 13:17].sum() > 1.3 * size_DH[:, 3:7].sum()
 
 
-def test_weekends_are_quiet() -> None:
+def test_weekends_are_quiet(thin_trades: SampleTrades) -> None:
     """The usual Saturday or Sunday has well fewer trades than the usual weekday."""
-    spec = SampleMarketSpec(days=56, trades_per_day=1_000)
-    count_D = np.array([len(day.ts_ns) for day in generate_days(spec, np.random.default_rng(7))])
-    is_weekend_D = np.arange(spec.days) % 7 >= 5  # the default start is a Monday
+    count_D = np.bincount((thin_trades.ts_ns - THIN.start_ns) // DAY_NS, minlength=THIN.days)
+    is_weekend_D = np.arange(THIN.days) % 7 >= 5  # the default start is a Monday
     assert np.median(count_D[~is_weekend_D]) > 1.2 * np.median(count_D[is_weekend_D])
 
 
@@ -242,18 +248,17 @@ def test_trade_sizes_are_heavy_tailed_and_like_round_numbers(market: Market) -> 
         assert np.sum(qty_steps == lot) > 4 * np.sum(qty_steps == lot + 1)
 
 
-def test_jumps_shake_the_market_afterwards() -> None:
+def test_jumps_shake_the_market_afterwards(thin_trades: SampleTrades) -> None:
     """Half an hour, from five minutes after a jump, is wilder than the half hour before it.
 
     A jump is one order, all in one millisecond, whose trades span far more than those of any other order.
     """
-    spec = SampleMarketSpec(days=60, trades_per_day=3_000, jumps_per_day=1.0)
-    trades = small_trades(spec=spec)
+    trades = thin_trades
     first = np.flatnonzero(np.diff(trades.ts_ns, prepend=-1) > 0)
     low = np.minimum.reduceat(trades.price_ticks, first)
     high = np.maximum.reduceat(trades.price_ticks, first)
     jumped_ns = trades.ts_ns[first][high > 1.003 * low]
-    assert 15 < len(jumped_ns) < 60  # of 60 jumps in the mean, about half are so large
+    assert 15 < len(jumped_ns) < 60  # of 56 jumps in the mean, about half are so large
     calmer = 0
     for at_ns in jumped_ns:
         before = quadratic_variation(trades, at_ns - 30 * MINUTE_NS, at_ns - 1)

@@ -1,0 +1,59 @@
+"""What a report is drawn from: the ledger's rows and the tape of one finished run, in memory."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastTable:
+    """All forecasts of one instrument. Shapes: N decision bars, H horizons, Q quantile levels, S time scales."""
+
+    instrument: str
+    model_id: str
+    scale_ns: int  # of the decision bars
+    horizons_ns: tuple[int, ...]
+    levels: tuple[float, ...]  # ascending
+    scales_ns: tuple[int, ...]
+    close_ns: NDArray[np.int64]  # [N]
+    quantiles: NDArray[np.float64]  # [N, H, Q], log return from the bar's close over the horizon
+    importance: NDArray[np.float64]  # [N, S]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunData:
+    """One run.
+
+    Frames hold one row per event in order of time. Amounts of money are `Decimal` in object columns; the tape, which
+    charts are drawn from, is float64. Times are int64 ns since the epoch, UTC.
+
+    Attributes:
+        run: what the run was: run_id, mode, strategy, parameters (JSON), seed, config_hash, model_id, data_hash,
+            ledger_hash, tape_hash, in_sample, from_ns, to_ns, source (trades or bars), rows_in, wall_seconds,
+            currency, status.
+        start_cash: in the account's currency.
+        tape: instrument, close_ns, open, high, low, close, volume, position (signed, base currency) and profit (quote
+            currency since the start, this instrument: realized + unrealized - fees + funding), one row per bar.
+        fills: ts_event_ns, client_order_id, trade_id, instrument, side (buy, sell), price, qty, fee, is_maker,
+            position_qty (after), realized_pnl (of this fill, before fees), decision_id, mark_price (when the order was
+            decided).
+        funding: ts_event_ns, instrument, position_qty, mark_price, rate, amount (received positive).
+        decisions: decision_id, ts_ns, strategy, instrument, trigger, reason, action (JSON), position_qty, close_price.
+        denials: decision_id, ts_ns, instrument, code, detail.
+        orders: client_order_id, decision_id, instrument, side, order_type, qty, limit_price, status, filled_qty.
+        forecasts: by instrument; empty where the run had no model.
+    """
+
+    run: dict[str, Any]
+    start_cash: Decimal
+    tape: pd.DataFrame
+    fills: pd.DataFrame
+    funding: pd.DataFrame
+    decisions: pd.DataFrame
+    denials: pd.DataFrame
+    orders: pd.DataFrame
+    forecasts: dict[str, ForecastTable]
