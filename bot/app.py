@@ -39,7 +39,7 @@ from bot.report.run_data import ForecastTable, RunData
 from bot.runtime import logs
 from bot.runtime.env import Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
 from bot.runtime.settings import InstrumentSettings, Settings
-from bot.runtime.supervisor import Supervisor
+from bot.runtime.supervisor import Run, Supervisor
 from bot.runtime.virtual_loop import VirtualLoop
 from bot.store.audit import Audit, audit_run
 from bot.store.ledger_store import ReplayStore
@@ -99,6 +99,8 @@ def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = 
     Raises:
         ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
     """
+    strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
+    _make_predictor(settings, strategy)  # what is wrong with either is said before a market is made
     start_ns, end_ns = settings.run.start, settings.run.end
     if start_ns is not None and end_ns is not None and not start_ns < end_ns:
         raise ConfigError("run.start must lie before run.end")
@@ -148,15 +150,8 @@ def replay(
     start_ns, data_end_ns = min(span[0] for span in spans), max(span[1] for span in spans)
     instruments = [instrument for instrument, _ in market]
     is_bars = [history.source_scale_ns is not None for _, history in market]
-    run_id = make_run_id(strategy.name)
-    directory = settings.run.out / run_id
-    try:
-        directory.mkdir(parents=True)
-        (directory / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"run.out = {settings.run.out}: {error.strerror}; choose a directory you may write"
-        ) from error
+    directory = _make_run_directory(settings, strategy.name)
+    run_id = directory.name
     predictors = {i.name: _make_predictor(settings, strategy) for i in instruments}
     model_id = next((p.model_id for p in predictors.values() if p is not None), "none")
     store = ReplayStore(
@@ -203,6 +198,24 @@ def replay(
         rows_in=pipeline.rows_in,
         engine_seconds=watch.seconds(),
     )
+
+
+def _make_run_directory(settings: Settings, label: str) -> Path:
+    """Make a new directory for a run, with its resolved settings in it."""
+    name = make_run_id(label)
+    try:
+        settings.run.out.mkdir(parents=True, exist_ok=True)
+        directory, number = settings.run.out / name, 1
+        while directory.exists():  # another run of this process began within the second
+            number += 1
+            directory = settings.run.out / f"{name}.{number}"
+        directory.mkdir()
+        (directory / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"run.out = {settings.run.out}: {error.strerror}; choose a directory you may write"
+        ) from error
+    return directory
 
 
 def _make_predictor(settings: Settings, strategy: Strategy[Any]) -> Predictor | None:
@@ -283,7 +296,7 @@ class _Pipeline:
             tape_scale_ns=min(settings.bars.scales),
             cash=settings.account.cash,
         )
-        actors = {"ledger": ledger.run(), "order_executor": executor.run(), "strategy": strategy.run()}
+        actors: dict[str, Run] = {"ledger": ledger.run, "order_executor": executor.run, "strategy": strategy.run}
         for stream, (instrument, history) in enumerate(self._market):
             deliver = (strategy_inbox.deliver, executor_inbox.deliver)
             actors |= self._market_half(stream, instrument, history, calendar, venue, deliver)
@@ -338,7 +351,7 @@ class _Pipeline:
         calendar: VirtualCalendar,
         venue: SimulatedVenue,
         deliver: Sequence[Callable[[Any], None]],
-    ) -> dict[str, Any]:
+    ) -> dict[str, Run]:
         settings = self._settings
         try:
             aggregator = BarAggregator(
@@ -382,9 +395,9 @@ class _Pipeline:
             ),
         )
         return {
-            f"replay_feed:{instrument.name}": feed.run(),
-            raw.name: BarAggregatorActor(inbox=raw, outbox=bars, aggregator=aggregator).run(),
-            bars.name: inference.run(),
+            f"replay_feed:{instrument.name}": feed.run,
+            raw.name: BarAggregatorActor(inbox=raw, outbox=bars, aggregator=aggregator).run,
+            bars.name: inference.run,
         }
 
     def _see(self, slab: TradeBatch | BarBatch, stream: int) -> None:

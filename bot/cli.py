@@ -145,7 +145,8 @@ def version() -> None:
 def main() -> None:
     """Run a command. An error that a user can cause is one line, never a traceback."""
     try:
-        main_app(standalone_mode=False)
+        code = main_app(standalone_mode=False)  # typer hands back what `typer.Exit` carried
+        sys.exit(code if isinstance(code, int) else 0)
     except ConfigError as error:
         _fail(str(error), 2)
     except BotError as error:
@@ -154,8 +155,6 @@ def main() -> None:
         _fail(str(stop) or "interrupted", 1)
     except ActorFailed as error:
         _fail(f"internal error: {error}; the run's log.jsonl has the details", 1)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
     except Exception as error:  # purity: the last resort; see below
         usage = getattr(error, "format_message", None)
         if usage is None:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from bot.core.durations import format_duration
 from bot.domain.errors import DataError
 from bot.domain.instrument import Instrument
 from bot.domain.market import EMPTY, GAP, I64, NO_FLOW, PARTIAL, BarBatch, MarketSlab, TradeBatch
@@ -57,7 +58,8 @@ class BarAggregator:
         self._base_ns = source_scale_ns or math.gcd(*scales_ns)
         for scale_ns in scales_ns:
             if scale_ns % self._base_ns:
-                raise ValueError(f"{scale_ns} ns bars cannot be made of {self._base_ns} ns bars")
+                made, source = format_duration(scale_ns), format_duration(self._base_ns)
+                raise ValueError(f"{made} bars cannot be made of {source} bars")
         self._instrument = instrument
         self._lateness_ns = lateness_ns
         self._gap_max_ns = gap_max_ns

@@ -4,7 +4,7 @@ The only place that catches everything: nothing an actor raises may be lost, and
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -12,6 +12,9 @@ import structlog
 from bot.domain.errors import BotError
 
 log = structlog.get_logger()
+
+Run = Callable[[], Coroutine[Any, Any, None]]
+"""An actor's `run`."""
 
 
 class ActorFailed(Exception):
@@ -34,10 +37,10 @@ class Supervisor:
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
 
-    def start(self, actors: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    def start(self, actors: Mapping[str, Run]) -> None:
         """Start actors, in order."""
         for name, run in actors.items():
-            self._tasks[name] = asyncio.create_task(self._watch(name, run), name=name)
+            self._tasks[name] = asyncio.create_task(self._watch(name, run()), name=name)
 
     async def wait_for(self, *names: str) -> None:
         """Return when these actors have left.

@@ -6,7 +6,7 @@ is whole. A run that was cut short keeps its parts, and nobody takes them for a 
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from sqlalchemy import Connection, Engine, create_engine, event, insert, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.core.digest import ColumnDigest
 from bot.domain.errors import DataError, StorageError
@@ -144,10 +144,12 @@ class ReplayStore:
                     part.replace(self._directory / name)
 
     def interrupt(self) -> None:
-        """Keep what is finished, marked as cut short, under its `.part` names."""
-        with _guarded(self._directory):
+        """Keep what is finished, as far as the disk lets us, marked as cut short, under its `.part` names."""
+        with suppress(SQLAlchemyError, OSError, pa.ArrowException):
+            self._connection.commit()
             self._connection.execute(update(tables.runs).values(status="interrupted"))
             self._connection.commit()
+        with suppress(SQLAlchemyError, OSError, pa.ArrowException):
             self.close()
 
     def close(self) -> None:
@@ -189,10 +191,9 @@ def _insert_sql(engine: Engine, table: Any) -> str:
 def _guarded(directory: Path) -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
-        raise StorageError(
-            f"{directory}: the ledger cannot be written ({error.orig}); free space and run again"
-        ) from error
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise StorageError(f"{directory}: the ledger cannot be written ({reason}); free space and run again") from error
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{directory}: {error}; free space and run again") from error
 
