@@ -184,8 +184,11 @@ class Strategy(Generic[P]):
     """Override what you need; every `on_` method answers with what you want: an action, a list of them, or None.
 
     Attributes:
-        name: at most 12 letters, digits or underscores; part of every order's id.
+        name: at most 12 of a-z, A-Z, 0-9 and _, a letter first; part of every order's id.
         Params: your parameters' class.
+        wants_forecasts: whether `on_forecast` is told of forecasts.
+        horizons_ns: the horizons it cannot do without.
+        timer_ns: how often `on_timer` is told the time, None for never.
         lookback: how many past bars of each scale `bars` can reach; more cost memory.
         params: the parameters, validated.
     """
@@ -194,6 +197,7 @@ class Strategy(Generic[P]):
     lookback: int = 500
     Params: ClassVar[type[StrategyParams]] = StrategyParams
     wants_forecasts: bool = False
+    horizons_ns: tuple[int, ...] = ()
     timer_ns: int | None = None
 
     def __init__(self, params: P) -> None:

@@ -38,6 +38,11 @@ class Multiscale(Strategy[MultiscaleParams]):
     wants_forecasts = True
     lookback = 1
 
+    @property
+    def horizons_ns(self) -> tuple[int, ...]:  # type: ignore[override]
+        """See `Strategy`."""
+        return (self.params.horizon,)
+
     def on_forecast(self, forecast: Forecast) -> Actions:
         """Move the position to what the forecast is worth, if that is far enough from what is held."""
         params = self.params

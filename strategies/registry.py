@@ -38,8 +38,10 @@ def find_strategy(name: str) -> type[Strategy[Any]]:
     found = getattr(_load(place), class_name, None)
     if not (inspect.isclass(found) and issubclass(found, Strategy)):
         raise ConfigError(f"strategy.name: {place} has no class {class_name} derived from strategies.base.Strategy")
-    if not (found.name.isidentifier() and len(found.name) <= 12):
-        raise ConfigError(f'strategy.name: {class_name}.name is "{found.name}"; use at most 12 letters, digits or _')
+    if not (found.name.isascii() and found.name.isidentifier() and len(found.name) <= 12):
+        raise ConfigError(
+            f'strategy.name: {class_name}.name is "{found.name}"; use at most 12 of a-z, A-Z, 0-9 and _, a letter first'
+        )
     return found
 
 

@@ -18,11 +18,11 @@ from bot.core.order import Order
 from bot.core.orders import Notice, Wish
 from bot.core.portfolio import apply_fill
 from bot.domain.account import Position
-from bot.domain.errors import InvariantBroken
+from bot.domain.errors import ConfigError, InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import ForecastUsed
 from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
-from bot.domain.orders import Action, OrderFilled
+from bot.domain.orders import Action, CancelOpen, OrderFilled
 from bot.ports import Calendar, Cancelable, StrategySpec
 
 
@@ -269,9 +269,21 @@ class StrategyHost:
     def _wishes(self, actions: Any, trigger: str, forecast: tuple[ForecastBatch, int] | None = None) -> list[Wish]:
         if actions is None:
             return []
-        wanted: Sequence[Action] = actions if isinstance(actions, list | tuple) else [actions]
+        wanted: Sequence[Any] = actions if isinstance(actions, list | tuple) else [actions]
+        for action in wanted:
+            self._refuse_nonsense(action)
         used = None if forecast is None else _forecast_used(*forecast, now_ns=self._now_ns)
         return [self._wish(action, trigger, used) for action in wanted]
+
+    def _refuse_nonsense(self, action: Any) -> None:
+        if not isinstance(action, Action):
+            raise ConfigError(
+                f"strategy {self._strategy.name} answered {action!r}; return a target, an order, a cancel, or None"
+            )
+        if not isinstance(action, CancelOpen) and not isinstance(action.qty, Decimal):
+            raise ConfigError(
+                f'strategy {self._strategy.name} asked for the quantity {action.qty!r}; write Decimal("{action.qty}")'
+            )
 
     def _wish(self, action: Action, trigger: str, forecast: ForecastUsed | None) -> Wish:
         close_ns, close_price = self._newest_close(action.instrument)

@@ -7,7 +7,7 @@ each rule:
   bars it takes the open of the bar it arrives in.
 * A limit order that the last price reaches at its arrival takes the same way if that price is within its limit. Any
   other rests, and fills whole, at its limit, once the market trades *through* it, strictly beyond. Against bars it
-  fills at the close of the first bar that goes through it, of those that opened after it arrived.
+  fills at the close of the first bar that goes through it, of those that opened at or after its arrival.
 * Post-only cancels what would take, IOC what would rest. Reduce-only is cut to the position and refused without one.
 * Funding is paid on the position at its settlement time, at the last price.
 """
@@ -160,6 +160,8 @@ class Matching:
 
     def advance(self, now_ns: int) -> list[AccountEvent]:
         """Return what happens to waiting orders and to the position up to and at `now_ns`, in order of time."""
+        if not self._working and self._funding is None:
+            return []
         events: list[AccountEvent] = []
         while self._working:
             due = [

@@ -50,6 +50,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     request: SubmitOrder
     status: Status = Status.SUBMITTED
+    is_accepted: bool = False  # the venue has acknowledged it
     cancel_requested: bool = False  # what we asked and the venue has not refused
     filled_qty: Decimal = Decimal(0)
     filled_value: Decimal = Decimal(0)  # quote currency
@@ -67,11 +68,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply(order: Order, event: OrderEvent) -> Order:
-    """Return the order as it is after `event`.
+    """Return the order as it is after `event`: the very same object where the event is no news.
 
     Raises:
         InvalidTransition: the event cannot happen in this status.
-        InvariantBroken: the fills add up to more than was ordered.
+        InvariantBroken: a fill contradicts the order, or the fills add up to more than was ordered.
     """
     match event:
         case OrderFilled():
@@ -79,16 +80,20 @@ def apply(order: Order, event: OrderEvent) -> Order:
         case CancelRejected():
             return replace(order, cancel_requested=False)
     status = _NEXT.get((order.status, type(event)))
-    if status is None:
+    if status is None or (status is Status.REJECTED and order.filled_qty):
         raise InvalidTransition(f"{order.request.client_order_id}: {order.status}, {type(event).__name__}")
-    return replace(order, status=status)
+    is_accepted = order.is_accepted or isinstance(event, OrderAccepted)
+    if status is order.status and is_accepted == order.is_accepted:
+        return order  # resent, so no news
+    return replace(order, status=status, is_accepted=is_accepted)
 
 
 def _fill(order: Order, fill: OrderFilled) -> Order:
     if fill.trade_id in order.trade_ids:
         return order  # streams resend, so a repeat is no news
+    _refuse_nonsense(order, fill)
     filled_qty = order.filled_qty + fill.qty
-    if not Decimal(0) < fill.qty or filled_qty > order.request.qty:
+    if filled_qty > order.request.qty:
         raise InvariantBroken(f"{order.request.client_order_id}: filled {filled_qty} of {order.request.qty}")
     # A fill may precede the ack or follow a cancel: it matched first, and it is real money.
     status = Status.FILLED if filled_qty == order.request.qty else order.status
@@ -99,3 +104,12 @@ def _fill(order: Order, fill: OrderFilled) -> Order:
         filled_value=order.filled_value + fill.price * fill.qty,
         trade_ids=order.trade_ids | {fill.trade_id},
     )
+
+
+def _refuse_nonsense(order: Order, fill: OrderFilled) -> None:
+    request = order.request
+    if order.status is Status.REJECTED or fill.side is not request.side or fill.instrument != request.instrument:
+        raise InvariantBroken(f"{request.client_order_id}: fill {fill.trade_id} contradicts the order ({order.status})")
+    is_finite = fill.qty.is_finite() and fill.price.is_finite() and fill.fee.is_finite()
+    if not (is_finite and fill.qty > 0 and fill.price > 0):
+        raise InvariantBroken(f"{request.client_order_id}: fill {fill.trade_id} has impossible numbers")

@@ -45,6 +45,7 @@ from bot.domain.orders import (
     Target,
 )
 
+_ABSURD_QTY = Decimal(10**15)  # beyond it nothing is netted or rounded: the gate denies it as it is
 _FORGET_AFTER_NS = 24 * 3_600_000_000_000  # a done order is kept this long for events that come late
 
 
@@ -204,7 +205,7 @@ class Orders:
     ) -> None:
         instrument = self._instruments.get(target.instrument)
         delta = target.qty
-        if instrument is not None and delta.is_finite():
+        if instrument is not None and delta.is_finite() and abs(delta) < _ABSURD_QTY:
             coming = sum((o.remaining_qty * o.request.side.sign for o in self._live[instrument.name].values()), ZERO)
             delta = instrument.round_qty(target.qty - self.position_qty(instrument.name) - coming)
             if not delta:
@@ -212,9 +213,9 @@ class Orders:
         self._send(
             strategy=strategy,
             instrument=target.instrument,
-            side=Side.BUY if delta > 0 else Side.SELL,
+            side=Side.SELL if delta.is_signed() else Side.BUY,
             order_type=OrderType.MARKET,
-            qty=abs(delta),
+            qty=delta.copy_abs(),
             marks=marks,
             now_ns=now_ns,
             effects=effects,
@@ -314,6 +315,8 @@ class Orders:
         return Effects(record=[entry], publish=[Notice(order=order, event=fill)])
 
     def _book_funding(self, funding: FundingPaid, now_ns: int) -> Effects:
+        if funding.instrument not in self._instruments:
+            raise InvariantBroken(f"funding of {funding.instrument}, which is not traded in this run")
         if funding.funding_id in self._fundings:
             return Effects()
         self._fundings.add(funding.funding_id)

@@ -1,11 +1,12 @@
 """Pre-trade checks: every order passes here, and what does not pass is denied with a stable code.
 
-Each limit is written as what must hold (`if not 0 < value <= limit: deny`), so that a NaN, which fails every
-comparison, is denied and never slips through. The codes are documented in `docs/risk_codes.md`.
+Each limit is written as what must hold (`if not 0 < value <= limit: deny`), and every number that goes into a
+comparison is first seen to be finite: a NaN never slips through, and never stops the gate either (comparing a Decimal
+NaN raises). The codes are documented in `docs/risk_codes.md`.
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from enum import StrEnum
 
 import msgspec
@@ -23,6 +24,9 @@ class Denial(StrEnum):
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
     MARK_MISSING = "MARK_MISSING"
     MARK_STALE = "MARK_STALE"
+    MARK_INVALID = "MARK_INVALID"
+    ACCOUNT_INVALID = "ACCOUNT_INVALID"
+    LIMITS_INVALID = "LIMITS_INVALID"
     QTY_INVALID = "QTY_INVALID"
     QTY_OFF_STEP = "QTY_OFF_STEP"
     QTY_BELOW_MIN = "QTY_BELOW_MIN"
@@ -41,7 +45,7 @@ class Denial(StrEnum):
 
 
 class RiskLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate allows. Notionals in quote currency at mark."""
+    """What the gate allows. Notionals in quote currency, at the limit price or else at mark."""
 
     order_notional_max: Decimal
     position_notional_max: Decimal  # worst case: the position and all that may still fill on one side
@@ -88,8 +92,18 @@ def judge(
         return Denial.MARK_MISSING, f"{order.instrument} has not traded yet"
     if not 0 <= book.now_ns - mark.ts_ns <= limits.mark_age_ns_max:
         return Denial.MARK_STALE, f"the last price is {(book.now_ns - mark.ts_ns) / 1e9:.3f} s old"
+    try:
+        return _judge_numbers(order, instrument, mark, book, limits)
+    except DecimalException:
+        return Denial.ACCOUNT_INVALID, "a number is too large or too small to reckon with"
+
+
+def _judge_numbers(
+    order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits
+) -> tuple[Denial, str] | None:
     return (
-        _judge_grid(order, instrument)
+        _judge_inputs(mark, book, limits)
+        or _judge_grid(order, instrument)
         or _judge_price(order, instrument, mark, limits)
         or _judge_size(order, instrument, mark, book, limits)
         or _judge_flow(order, book, limits)
@@ -117,15 +131,28 @@ def worst_case_qty(position: Position, live: Iterable[Order], extra: SubmitOrder
     return max(abs(position.qty + buys), abs(position.qty - sells))
 
 
+def _judge_inputs(mark: Mark, book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
+    if not (mark.price.is_finite() and mark.price > 0):
+        return Denial.MARK_INVALID, f"the last price is {mark.price}"
+    live = (order.remaining_qty for order in book.live)
+    known = (book.position.qty, book.others_notional, book.equity if book.equity is not None else ZERO, *live)
+    if not all(value.is_finite() for value in known):
+        return Denial.ACCOUNT_INVALID, "a position, an open order or the equity is not a number"
+    asked = (limits.order_notional_max, limits.position_notional_max, limits.leverage_max, limits.price_collar)
+    if not all(value.is_finite() for value in asked):
+        return Denial.LIMITS_INVALID, "a limit is not a number"
+    return None
+
+
 def _judge_grid(order: SubmitOrder, instrument: Instrument) -> tuple[Denial, str] | None:
     if not order.qty.is_finite() or not order.qty > 0:
         return Denial.QTY_INVALID, f"quantity {order.qty} is not a positive number"
+    if not order.qty <= instrument.qty_max:
+        return Denial.QTY_ABOVE_MAX, f"quantity {order.qty} is above {instrument.qty_max}"
     if order.qty % instrument.qty_step != 0:
         return Denial.QTY_OFF_STEP, f"quantity {order.qty} is not a multiple of {instrument.qty_step}"
     if not order.qty >= instrument.qty_min:
         return Denial.QTY_BELOW_MIN, f"quantity {order.qty} is below {instrument.qty_min}"
-    if not order.qty <= instrument.qty_max:
-        return Denial.QTY_ABOVE_MAX, f"quantity {order.qty} is above {instrument.qty_max}"
     return None
 
 
@@ -139,10 +166,10 @@ def _judge_price(
         return None
     if not price.is_finite() or not price > 0:
         return Denial.PRICE_INVALID, f"price {price} is not a positive number"
-    if price % instrument.tick_size != 0:
-        return Denial.PRICE_OFF_TICK, f"price {price} is not a multiple of {instrument.tick_size}"
     if not abs(price / mark.price - 1) <= limits.price_collar:
         return Denial.PRICE_COLLAR, f"price {price} is more than {limits.price_collar} from the mark {mark.price}"
+    if price % instrument.tick_size != 0:
+        return Denial.PRICE_OFF_TICK, f"price {price} is not a multiple of {instrument.tick_size}"
     return None
 
 
@@ -152,10 +179,9 @@ def _judge_size(
     notional = order.qty * (order.limit_price or mark.price)
     if order.reduce_only and not (0 < order.qty <= abs(book.position.qty) and _is_against(order, book.position)):
         return Denial.REDUCE_ONLY_INCREASES, f"the position is {book.position.qty}"
-    before = worst_case_qty(book.position, book.live)
-    after = worst_case_qty(book.position, book.live, order)
-    if after <= before and _is_against(order, book.position):
+    if _is_exit(order, book):
         return None  # it only makes the account safer: no limit of size may stand in its way
+    after = worst_case_qty(book.position, book.live, order)
     if not notional >= instrument.notional_min:
         return Denial.NOTIONAL_BELOW_MIN, f"value {notional} is below {instrument.notional_min}"
     if not notional <= limits.order_notional_max:
@@ -178,6 +204,13 @@ def _judge_flow(order: SubmitOrder, book: Book, limits: RiskLimits) -> tuple[Den
     if not recent < limits.orders_per_second_max:
         return Denial.ORDER_RATE, f"{recent} orders were sent within a second"
     return None
+
+
+def _is_exit(order: SubmitOrder, book: Book) -> bool:
+    """Return whether the position cannot flip even if this order and all live ones of its side fill."""
+    same_side = (o.remaining_qty for o in book.live if o.request.side is order.side and not o.request.reduce_only)
+    leaving = order.qty + sum(same_side, ZERO)
+    return _is_against(order, book.position) and leaving <= abs(book.position.qty)
 
 
 def _is_against(order: SubmitOrder, position: Position) -> bool:
