@@ -23,6 +23,7 @@ from bot.core.bars import BarAggregator
 from bot.core.calendar import Class
 from bot.core.delays import Delay
 from bot.core.digest import ColumnDigest
+from bot.core.durations import format_duration
 from bot.core.matching import Fees, Matching, make_tape
 from bot.core.orders import ClientOrderIds, Orders
 from bot.core.portfolio import Portfolio
@@ -37,9 +38,9 @@ from bot.report.metrics import compute_metrics
 from bot.report.page import render
 from bot.report.run_data import ForecastTable, RunData
 from bot.runtime import logs
-from bot.runtime.env import Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
+from bot.runtime.env import ProcessWorker, Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
 from bot.runtime.settings import InstrumentSettings, Settings
-from bot.runtime.supervisor import Run, Supervisor
+from bot.runtime.supervisor import ActorFailed, Run, Supervisor
 from bot.runtime.virtual_loop import VirtualLoop
 from bot.store.audit import Audit, audit_run
 from bot.store.ledger_store import ReplayStore
@@ -56,7 +57,8 @@ log = structlog.get_logger()
 
 _MARKET_BOUND = 8  # slabs between two stages
 _MONEY_BOUND = 65_536  # messages to strategy, executor or ledger before something is plainly wrong
-_LEDGER_BATCH = 4_096  # entries written together in a replay
+_LEDGER_BATCH = 1_024  # entries written together in a replay
+_LONG_ROWS = 500_000  # market rows from which on the ledger is written by a process of its own
 _LAST_ANSWERS_NS = 1_000_000_000  # how long after the last data answers still come home
 
 
@@ -88,6 +90,10 @@ class Interrupted(Exception):
     def __init__(self, directory: Path) -> None:
         super().__init__(f"interrupted; what was done is kept in {directory}, marked as not whole")
         self.directory = directory
+
+
+class RunFailed(Exception):
+    """A part of the pipeline, or the user's strategy, ended by an error that nobody raised on purpose."""
 
 
 Histories = Sequence[tuple[Instrument, MarketHistory]]
@@ -172,6 +178,7 @@ def replay(
             "from_ns": start_ns,
             "to_ns": data_end_ns,
         },
+        ProcessWorker("bot.store.ledger_process") if _is_long(market) else None,
     )
     pipeline = _Pipeline(settings, market, strategy, predictors, store, (start_ns, data_end_ns), on_progress)
     log_file = logs.configure_file(directory / "log.jsonl")
@@ -181,10 +188,12 @@ def replay(
         settle_memory()
         with asyncio.Runner(loop_factory=lambda: VirtualLoop(start_ns)) as runner:
             runner.run(pipeline.run())
-        pipeline.close(model_id, watch.seconds())
+        ledger_hash = pipeline.close(model_id, watch)
         is_whole = True
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Interrupted(directory) from None
+    except ActorFailed as failure:
+        raise RunFailed(f"{failure}; the traceback is in {directory / 'log.jsonl'}") from failure
     finally:
         if not is_whole:
             with suppress(BotError, OSError):  # the first failure is the one to report
@@ -194,10 +203,15 @@ def replay(
     _point_latest_at(directory)
     return Replayed(
         directory=directory,
-        ledger_hash=store.ledger_hash,
+        ledger_hash=ledger_hash,
         rows_in=pipeline.rows_in,
         engine_seconds=watch.seconds(),
     )
+
+
+def _is_long(market: Histories) -> bool:
+    """Return whether a replay is worth a second process, which takes about a second to start."""
+    return sum(history.row_count() for _, history in market) >= _LONG_ROWS
 
 
 def _make_run_directory(settings: Settings, label: str) -> Path:
@@ -222,6 +236,11 @@ def _make_predictor(settings: Settings, strategy: Strategy[Any]) -> Predictor | 
     if not strategy.wants_forecasts:
         return None
     chosen = settings.predictor
+    missing = [format_duration(horizon) for horizon in strategy.horizons_ns if horizon not in chosen.horizons]
+    if missing:
+        raise ConfigError(
+            f"predictor.horizons: {strategy.name} needs a forecast over {', '.join(missing)}, and none is made; add it"
+        )
     try:
         return EwmaVol(
             EwmaVolParams(
@@ -281,7 +300,7 @@ class _Pipeline:
         )
         executor = OrderExecutor(
             inbox=executor_inbox,
-            publish=strategy_inbox.deliver,
+            strategy=strategy_inbox,
             calendar=calendar,
             orders=Orders(
                 instruments=instruments,
@@ -319,17 +338,29 @@ class _Pipeline:
         finally:
             await supervisor.stop()
 
-    def close(self, model_id: str, seconds: float) -> None:
-        """Write the last entry, which names the market and the tape, and make the run whole."""
+    def close(self, model_id: str, watch: Stopwatch) -> str:
+        """Write the last entry, which names the market and the tape, and make the run whole; return its hash."""
         data_hash = self._data_hash()
         tape_hash = self._store.tape_hash()
         last_ns = self._watermark_ns() + self._settings.bars.lateness + _LAST_ANSWERS_NS
-        self._store.write([RunClosed(ts_ns=last_ns, data_hash=data_hash, tape_hash=tape_hash, model_id=model_id)])
-        self._store.finish(
+        self._store.write(
+            [
+                RunClosed(
+                    ts_ns=last_ns,
+                    data_hash=data_hash,
+                    tape_hash=tape_hash,
+                    model_id=model_id,
+                    in_sample=False,
+                    from_ns=self._start_ns,
+                    to_ns=self._data_end_ns,
+                )
+            ]
+        )
+        return self._store.finish(
             data_hash=data_hash,
             rows_in=self.rows_in,
             late_trades=sum(aggregator.late_count for aggregator in self._aggregators),
-            wall_seconds=round(seconds, 3),
+            wall_seconds=round(watch.seconds(), 3),
         )
 
     def abandon(self) -> None:
@@ -362,7 +393,7 @@ class _Pipeline:
                 source_scale_ns=history.source_scale_ns,
             )
         except ValueError as error:
-            raise ConfigError(f"bars.scales: {error}") from error
+            raise ConfigError(f"bars.scales, or the strategy's own scale: {error}") from error
         self._aggregators.append(aggregator)
         raw: Inbox[Any] = Inbox(f"bar_aggregator:{instrument.name}", bound=_MARKET_BOUND)
         bars: Inbox[Any] = Inbox(f"inference:{instrument.name}", bound=_MARKET_BOUND)

@@ -17,7 +17,6 @@ from bot.domain.errors import BotError, ConfigError
 from bot.runtime import logs
 from bot.runtime.env import Stopwatch
 from bot.runtime.settings import Settings, load
-from bot.runtime.supervisor import ActorFailed
 
 main_app = typer.Typer(
     no_args_is_help=True,
@@ -153,8 +152,8 @@ def main() -> None:
         _fail(str(error), 1)
     except (app.Interrupted, KeyboardInterrupt) as stop:
         _fail(str(stop) or "interrupted", 1)
-    except ActorFailed as error:
-        _fail(f"internal error: {error}; the run's log.jsonl has the details", 1)
+    except app.RunFailed as error:
+        _fail(str(error), 1)
     except Exception as error:  # purity: the last resort; see below
         usage = getattr(error, "format_message", None)
         if usage is None:

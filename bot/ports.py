@@ -63,6 +63,9 @@ class MarketHistory(Protocol):
             DataError: it holds none.
         """
 
+    def row_count(self) -> int:
+        """Return about how many rows the range holds, and no fewer."""
+
     def slabs(self, rows: int) -> Iterator[TradeBatch] | Iterator[BarBatch]:
         """Read all of it in order, at most `rows` rows at a time, without holding more than that in memory.
 
@@ -176,6 +179,23 @@ class LedgerWriter(Protocol):
         Raises:
             StorageError: it cannot be made durable.
         """
+
+
+class Worker(Protocol):
+    """A helper process that is sent frames of bytes and answers some."""
+
+    def send(self, frame: bytes) -> None:
+        """Hand over a frame; wait while its inbox, about a megabyte, is full.
+
+        Raises:
+            BrokenPipeError: it has gone.
+        """
+
+    def receive(self) -> bytes | None:
+        """Wait for an answer; None if it has gone."""
+
+    def close(self) -> None:
+        """Let it end, and wait until it has."""
 
 
 class LedgerStore(Protocol):

@@ -44,15 +44,22 @@ class Inbox(Generic[M]):
         Raises:
             InvariantBroken: the inbox is full.
         """
-        items = self._items
-        if len(items) >= self.bound:
-            raise InvariantBroken(f"the inbox of {self.name} is full at {self.bound} messages")
-        items.append(message)
+        self.leave(message)
         reader = self._reader
         if reader is not None:
             self._reader = None
             if not reader.done():
                 reader.set_result(None)
+
+    def leave(self, message: M) -> None:
+        """Add a message that the reader will find when it next looks, without waking it.
+
+        Raises:
+            InvariantBroken: the inbox is full.
+        """
+        if len(self._items) >= self.bound:
+            raise InvariantBroken(f"the inbox of {self.name} is full at {self.bound} messages")
+        self._items.append(message)
 
     async def take(self) -> list[M]:
         """Return all messages there are, oldest first; wait for the first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from bot.actors.inbox import Inbox, Stop
 from bot.core.calendar import Class
 from bot.core.equity import ProfitCurve
 from bot.core.marks import MarkSeries
-from bot.core.orders import Effects, Notice, Orders, Wish
+from bot.core.orders import Effects, Orders, Wish
 from bot.core.risk import Mark
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
@@ -30,7 +31,7 @@ class OrderExecutor:
 
     Args:
         inbox: everything comes home through it.
-        publish: tells the strategy.
+        strategy: is told of its orders.
         calendar: the clock, and the midnights.
         orders: decides.
         venue: where orders go.
@@ -45,7 +46,7 @@ class OrderExecutor:
         self,
         *,
         inbox: Inbox[Wish | Sequence[AccountEvent] | MarketSlab | DayEnded | Stop],
-        publish: Callable[[Notice], None],
+        strategy: Inbox[Any],
         calendar: Calendar,
         orders: Orders,
         venue: Venue,
@@ -56,7 +57,7 @@ class OrderExecutor:
         cash: Decimal,
     ) -> None:
         self._inbox = inbox
-        self._publish = publish
+        self._strategy = strategy
         self._calendar = calendar
         self._orders = orders
         self._venue = venue
@@ -104,7 +105,10 @@ class OrderExecutor:
         for command in effects.send:
             self._venue.send(command)
         for notice in effects.publish:
-            self._publish(notice)
+            if notice.event is None:
+                self._strategy.leave(notice)  # nothing to act on: it is seen with what comes next
+            else:
+                self._strategy.deliver(notice)
 
     def _read_marks(self, now_ns: int) -> dict[str, Mark | None]:
         return {name: series.at(now_ns) for name, series in self._marks.items()}

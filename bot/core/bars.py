@@ -59,7 +59,7 @@ class BarAggregator:
         for scale_ns in scales_ns:
             if scale_ns % self._base_ns:
                 made, source = format_duration(scale_ns), format_duration(self._base_ns)
-                raise ValueError(f"{made} bars cannot be made of {source} bars")
+                raise ValueError(f"{made} bars cannot be made of {source} bars; ask for multiples of {source}")
         self._instrument = instrument
         self._lateness_ns = lateness_ns
         self._gap_max_ns = gap_max_ns
@@ -178,6 +178,7 @@ class _TradeScan:
 
     def close_until(self, watermark_ns: int) -> I64:
         if self._state[0] < 0:
+            self._state[1] = max(self._state[1], watermark_ns)
             return np.empty((10, 0), dtype=np.int64)
         out = self._room(watermark_ns, watermark_ns, np.array([watermark_ns]))
         self._state[1] = max(self._state[1], watermark_ns)
@@ -216,57 +217,84 @@ def _refuse_hole(last_ns: int, ts_ns: I64, gap_max_ns: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, out):  # type: ignore[no-untyped-def]
+    # The bar that the last trade fell into lives in local variables, which is what makes this loop fast; it goes back
+    # to `acc` when another takes its place or bars are closed.
     slots = acc.shape[0]
     made = 0
-    low_ns = high_ns = 0  # of the interval the last trade fell into
-    slot = 0
+    watermark = state[1]
+    first = 0
     if state[0] < 0:
-        state[0] = ts_ns[0] // base_ns
+        # Bars begin with the first trade that no earlier watermark has shut out.
+        while first < ts_ns.size and ts_ns[first] // base_ns < (watermark - lateness_ns) // base_ns:
+            first += 1
+        state[3] += first
+        if first == ts_ns.size:
+            return 0
+        state[0] = ts_ns[first] // base_ns
     close_at = (state[0] + 1) * base_ns + lateness_ns
-    for i in range(ts_ns.size):
+    slot = -1
+    low_ns = high_ns = 0  # of the local bar
+    open_ = high = low = close = volume = turnover = count = buy = first_ts = last_ts = 0
+    for i in range(first, ts_ns.size):
         ts = ts_ns[i]
-        if ts > state[1]:
-            state[1] = ts
-        if ts >= close_at:
-            made = _close_until(ts, base_ns, lateness_ns, acc, state, out, made)
-            close_at = (state[0] + 1) * base_ns + lateness_ns
+        if ts > watermark:
+            watermark = ts
+            if ts >= close_at:
+                if slot >= 0:
+                    _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts)
+                    slot = -1
+                    low_ns = high_ns = 0
+                made = _close_until(ts, base_ns, lateness_ns, acc, state, out, made)
+                close_at = (state[0] + 1) * base_ns + lateness_ns
+        p = price[i]
+        q = qty[i]
         if ts < low_ns or ts >= high_ns:
             interval = ts // base_ns
             if interval < state[0]:
                 state[3] += 1
                 continue
+            if slot >= 0:
+                _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts)
             slot = interval % slots
             low_ns = interval * base_ns
             high_ns = low_ns + base_ns
-        elif low_ns < state[0] * base_ns:
-            state[3] += 1
-            continue
-        p = price[i]
-        q = qty[i]
-        if acc[slot, _COUNT] == 0:
-            acc[slot, _OPEN] = p
-            acc[slot, _HIGH] = p
-            acc[slot, _LOW] = p
-            acc[slot, _CLOSE] = p
-            acc[slot, _FIRST_TS] = ts
-            acc[slot, _LAST_TS] = ts
-        else:
-            if ts < acc[slot, _FIRST_TS]:
-                acc[slot, _OPEN] = p
-                acc[slot, _FIRST_TS] = ts
-            if ts >= acc[slot, _LAST_TS]:
-                acc[slot, _CLOSE] = p
-                acc[slot, _LAST_TS] = ts
-            if p > acc[slot, _HIGH]:
-                acc[slot, _HIGH] = p
-            if p < acc[slot, _LOW]:
-                acc[slot, _LOW] = p
-        acc[slot, _VOLUME] += q
-        acc[slot, _TURNOVER] += p * q
-        acc[slot, _COUNT] += 1
-        if is_buy[i]:
-            acc[slot, _BUY] += q
+            volume, turnover, count, buy = acc[slot, _VOLUME], acc[slot, _TURNOVER], acc[slot, _COUNT], acc[slot, _BUY]
+            if count == 0:
+                open_ = high = low = close = p
+                first_ts = last_ts = ts
+            else:
+                open_, high, low, close = acc[slot, _OPEN], acc[slot, _HIGH], acc[slot, _LOW], acc[slot, _CLOSE]
+                first_ts, last_ts = acc[slot, _FIRST_TS], acc[slot, _LAST_TS]
+        if ts >= last_ts:
+            close = p
+            last_ts = ts
+        elif ts < first_ts:
+            open_ = p
+            first_ts = ts
+        high = max(high, p)
+        low = min(low, p)
+        volume += q
+        turnover += p * q
+        count += 1
+        buy += q * is_buy[i]
+    if slot >= 0:
+        _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts)
+    state[1] = watermark
     return made
+
+
+@njit(cache=True, nogil=True)
+def _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts):  # type: ignore[no-untyped-def]
+    acc[slot, _OPEN] = open_
+    acc[slot, _HIGH] = high
+    acc[slot, _LOW] = low
+    acc[slot, _CLOSE] = close
+    acc[slot, _VOLUME] = volume
+    acc[slot, _TURNOVER] = turnover
+    acc[slot, _COUNT] = count
+    acc[slot, _BUY] = buy
+    acc[slot, _FIRST_TS] = first_ts
+    acc[slot, _LAST_TS] = last_ts
 
 
 @njit(cache=True, nogil=True)

@@ -51,7 +51,7 @@ class DecisionMade(Entry, frozen=True, kw_only=True):
     decision_id: int  # the run's n-th
     strategy: str
     instrument: str
-    trigger: str  # what called it: bar:<scale>, forecast, fill, timer
+    trigger: str  # what called it: bar:<scale>, forecast, timer, or the name of an order's event
     bar_close_ns: int | None  # the newest closed bar it could see
     close_price: Decimal | None  # that bar's close
     position_qty: Decimal  # as the strategy believed
@@ -123,6 +123,9 @@ class RunClosed(Entry, frozen=True, kw_only=True):
     data_hash: str
     tape_hash: str
     model_id: str
+    in_sample: bool  # the model was fitted to some of this market
+    from_ns: int
+    to_ns: int
 
 
 LedgerEntry = (

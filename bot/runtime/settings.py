@@ -30,13 +30,11 @@ def _parse_time(value: Any) -> int | None:
         return None
     if isinstance(value, datetime):
         moment = value
-    elif isinstance(value, str):
-        moment = datetime.fromisoformat(value)
     else:
         try:
             moment = datetime.fromisoformat(str(value))
         except ValueError:
-            raise ValueError(f"{value!r} is not a time; write it like 2024-03-01 or 2024-03-01T12:00:00Z") from None
+            raise ValueError("not a time; write it like 2024-03-01 or 2024-03-01T12:00:00Z") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
 
@@ -68,7 +66,12 @@ class _Section(BaseModel):
 class RunSettings(_Section):
     """What to run."""
 
-    seed: int = Field(1, ge=0, lt=2**63, description="of every pseudo-random number and delay of the run")
+    seed: int = Field(
+        1,
+        ge=0,
+        lt=2**63,
+        description="recorded with the run; what draws numbers has a seed of its own, and --seed sets them all",
+    )
     start: Time = Field(None, description="first moment to replay, UTC; empty for as early as the data goes")
     end: Time = Field(None, description="first moment not to replay, UTC; empty for as late as the data goes")
     out: Path = Field(Path("runs"), description="where run directories are made")
@@ -192,7 +195,9 @@ class AccountSettings(_Section):
 class RiskSettings(_Section):
     """What the gate allows; see `docs/risk_codes.md`."""
 
-    order_notional_max: Decimal = Field(Decimal(250_000), gt=0, description="quote currency at mark")
+    order_notional_max: Decimal = Field(
+        Decimal(250_000), gt=0, description="quote currency, at the limit price or else at mark"
+    )
     position_notional_max: Decimal = Field(Decimal(250_000), gt=0, description="quote currency at mark")
     leverage_max: Decimal = Field(Decimal(3), gt=0, le=100, description="worst case, a multiple of equity")
     price_collar: Decimal = Field(Decimal("0.05"), gt=0, lt=1, description="limit price from the mark, a fraction")

@@ -4,6 +4,7 @@ The only place that catches everything: nothing an actor raises may be lost, and
 """
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -25,7 +26,9 @@ class ActorFailed(Exception):
     """
 
     def __init__(self, actor: str, error: BaseException) -> None:
-        super().__init__(f"{actor} failed: {type(error).__name__}: {error}")
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        super().__init__(f"{actor} failed: {type(error).__name__}: {error}{place}")
         self.actor = actor
 
 

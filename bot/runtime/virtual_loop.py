@@ -73,6 +73,7 @@ class VirtualLoop(_Base):  # type: ignore[misc]
 
     def __init__(self, start_ns: int = 0) -> None:
         self.now_ns = start_ns
+        self._context = contextvars.copy_context()  # of callbacks that bring none; tasks bring their own
         self._ready: deque[_Handle] = deque()
         self._due: list[tuple[Key, int, _Handle]] = []
         self._sequence = 0
@@ -86,7 +87,7 @@ class VirtualLoop(_Base):  # type: ignore[misc]
 
     def schedule(self, key: Key, callback: Callable[..., Any], *args: Any, context: Any = None) -> _Handle:
         """Make the call when everything before `key` has happened."""
-        handle = _Handle(callback, args, context or contextvars.copy_context(), key)
+        handle = _Handle(callback, args, context or self._context, key)
         self._sequence += 1
         heapq.heappush(self._due, (key, self._sequence, handle))
         return handle
@@ -112,7 +113,7 @@ class VirtualLoop(_Base):  # type: ignore[misc]
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
         """See asyncio."""
-        handle = _Handle(callback, args, context or contextvars.copy_context(), None)
+        handle = _Handle(callback, args, context or self._context, None)
         self._ready.append(handle)
         return handle
 

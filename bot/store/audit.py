@@ -1,4 +1,4 @@
-"""Checks a finished run's ledger from the outside: nothing here is shared with what wrote it but the entries' shape.
+"""Checks a finished run's ledger. Money is reckoned here by the plainest rule, not by the code that booked it.
 
 What is recomputed, from the journal and from the fills alone, and compared with what is stored: the hash chain, every
 table drawn from the journal, double entry, positions, fees, realized PnL, cash, equity, and the tape's profit at every
@@ -21,9 +21,10 @@ from bot.core.digest import ColumnDigest
 from bot.domain.errors import DataError
 from bot.domain.ledger import EquityMarked, LedgerEntry, RunClosed
 from bot.store import tables
-from bot.store.ledger_store import GENESIS, TAPE_FIELDS, chain, combine_tape_hashes, forecast_hash
 from bot.store.projection import Projection
 from bot.store.run_reader import RunReader, open_ledger
+from bot.store.sql_ledger import GENESIS, chain
+from bot.store.tape_files import TAPE_FIELDS, combine_tape_hashes, forecast_hash
 
 _TOLERANCE = 1e-8  # of a float64 profit against exact arithmetic, quote currency
 
@@ -236,8 +237,9 @@ def _check_tape_hash(
         digest = ColumnDigest(name)
         digest.update({column: bars[column].to_numpy() for column in TAPE_FIELDS})
         parts.append(digest.hexdigest())
-    if run["tape_hash"] != closed.tape_hash:
-        yield "runs: tape_hash is not the one that the journal's last entry holds"
+    for name in ("tape_hash", "data_hash", "model_id", "in_sample", "from_ns", "to_ns"):
+        if run[name] != getattr(closed, name):
+            yield f"runs: {name} is not the one that the journal's last entry holds"
     try:
         found = combine_tape_hashes("".join(parts), forecast_hash(directory))
     except DataError as error:

@@ -203,9 +203,11 @@ class ParquetHistory:
         self._refuse(
             open_ns % self._scale_ns != 0,
             file_row,
-            f"does not open on the {self._scale_ns / 1e9:g} s grid; is market.bar_interval right?",
+            f"does not open on the {self._scale_ns / 1e9:g} s grid; is the instrument's bar_interval right?",
         )
-        self._refuse(steps < self._scale_ns, file_row, "overlaps the bar before it; is market.bar_interval right?")
+        self._refuse(
+            steps < self._scale_ns, file_row, "overlaps the bar before it; is the instrument's bar_interval right?"
+        )
         tick = self._instrument.tick_size
         open_, high, low, close = (self._on_grid(table, name, tick, file_row) for name in _OHLC)
         volume = self._on_grid(table, "volume", self._instrument.qty_step, file_row)
@@ -250,8 +252,8 @@ class ParquetHistory:
                 self._refuse(
                     off,
                     file_row,
-                    f"has the {name} {values[np.argmax(off)]!r}, which is not a multiple of {unit}; correct the "
-                    'instrument\'s tick_size or qty_step, or set market.off_grid = "round"',
+                    f"has the {name} {values[np.argmax(off)]}, which is not a multiple of {unit}; correct the "
+                    'instrument\'s tick_size or qty_step, or set its off_grid = "round"',
                 )
             self.rounded_count += int(off.sum())
         counted: I64 = whole.astype(np.int64)

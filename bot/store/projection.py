@@ -22,8 +22,10 @@ from bot.domain.ledger import (
     RunClosed,
 )
 from bot.domain.orders import OrderAccepted, OrderRejected
+from bot.store import tables
 
 Row = tuple[Any, ...]  # in the order of the table's columns; a Decimal as text
+_TABLES = tuple(table.name for table in tables.metadata.sorted_tables if table.name not in ("runs", "journal"))
 _FINAL = ("filled", "rejected")  # a canceled order may still report a fill that matched first
 
 
@@ -35,13 +37,13 @@ class Projection:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[Row]] = {}
+        self.rows: dict[str, list[Row]] = {name: [] for name in _TABLES}
         self._orders: dict[str, tuple[Row, Decimal, str]] = {}  # row up to its status, filled quantity, status
         self._balances: dict[tuple[str, str], Decimal] = {}
 
     def take(self) -> dict[str, list[Row]]:
         """Return the rows collected since the last call."""
-        rows, self.rows = self.rows, {}
+        rows, self.rows = self.rows, {name: [] for name in _TABLES}
         return rows
 
     def add(self, seq: int, entry: LedgerEntry) -> None:
@@ -53,23 +55,17 @@ class Projection:
         for name in sorted(self._orders):
             self._finish_order(name)
         for (account, currency), amount in sorted(self._balances.items()):
-            self._row("balances", account, currency, _text(amount))
-
-    def _row(self, table: str, *values: Any) -> None:
-        rows = self.rows.get(table)
-        if rows is None:
-            rows = self.rows[table] = []
-        rows.append(values)
+            self.rows["balances"].append((account, currency, _text(amount)))
 
     def _book(self, seq: int, postings: Sequence[Posting]) -> None:
         for leg, posting in enumerate(postings):
             key = posting.account, posting.currency
             self._balances[key] = self._balances.get(key, Decimal(0)) + posting.amount
-            self._row("postings", seq, leg, posting.account, posting.currency, _text(posting.amount))
+            self.rows["postings"].append((seq, leg, posting.account, posting.currency, _text(posting.amount)))
 
     def _finish_order(self, name: str) -> None:
         row, filled_qty, status = self._orders.pop(name)
-        self._row("orders", *row, status, _text(filled_qty))
+        self.rows["orders"].append((*row, status, _text(filled_qty)))
 
     def _order_moved(self, name: str, status: str, filled_qty: Decimal) -> None:
         row, filled_before, _ = self._orders[name]
@@ -82,47 +78,51 @@ class Projection:
 
     def _forecast_used(self, seq: int, entry: ForecastUsed) -> None:
         quantiles = msgspec.json.encode(entry.quantiles).decode()
-        self._row("forecasts", seq, entry.forecast_id, entry.model_id, entry.instrument, entry.bar_close_ns, quantiles)
+        self.rows["forecasts"].append(
+            (seq, entry.forecast_id, entry.model_id, entry.instrument, entry.bar_close_ns, quantiles)
+        )
 
     def _decision_made(self, seq: int, entry: DecisionMade) -> None:
-        self._row(
-            "decisions",
-            seq,
-            entry.decision_id,
-            entry.ts_ns,
-            entry.strategy,
-            entry.instrument,
-            entry.trigger,
-            entry.bar_close_ns,
-            None if entry.close_price is None else _text(entry.close_price),
-            _text(entry.position_qty),
-            entry.forecast_id,
-            entry.action,
-            entry.reason,
+        self.rows["decisions"].append(
+            (
+                seq,
+                entry.decision_id,
+                entry.ts_ns,
+                entry.strategy,
+                entry.instrument,
+                entry.trigger,
+                entry.bar_close_ns,
+                None if entry.close_price is None else _text(entry.close_price),
+                _text(entry.position_qty),
+                entry.forecast_id,
+                entry.action,
+                entry.reason,
+            )
         )
 
     def _risk_denied(self, seq: int, entry: RiskDenied) -> None:
-        self._row("denials", seq, entry.decision_id, entry.ts_ns, entry.instrument, entry.code, entry.detail)
+        self.rows["denials"].append((seq, entry.decision_id, entry.ts_ns, entry.instrument, entry.code, entry.detail))
 
     def _order_intended(self, seq: int, entry: OrderIntended) -> None:
         order = entry.order
         limit = None if order.limit_price is None else _text(order.limit_price)
         qty = _text(order.qty)
-        self._row(
-            "intents",
-            seq,
-            "submit",
-            entry.decision_id,
-            entry.ts_ns,
-            order.client_order_id,
-            order.instrument,
-            order.side.value,
-            order.order_type.value,
-            qty,
-            limit,
-            order.time_in_force.value,
-            order.reduce_only,
-            _text(entry.mark_price),
+        self.rows["intents"].append(
+            (
+                seq,
+                "submit",
+                entry.decision_id,
+                entry.ts_ns,
+                order.client_order_id,
+                order.instrument,
+                order.side.value,
+                order.order_type.value,
+                qty,
+                limit,
+                order.time_in_force.value,
+                order.reduce_only,
+                _text(entry.mark_price),
+            )
         )
         row = (
             order.client_order_id,
@@ -138,7 +138,7 @@ class Projection:
     def _cancel_intended(self, seq: int, entry: CancelIntended) -> None:
         cancel = entry.cancel
         known = (seq, "cancel", entry.decision_id, entry.ts_ns, cancel.client_order_id, cancel.instrument)
-        self._row("intents", *known, None, None, None, None, None, None, None)
+        self.rows["intents"].append((*known, None, None, None, None, None, None, None))
 
     def _order_reported(self, seq: int, entry: OrderReported) -> None:
         event = entry.event
@@ -149,36 +149,38 @@ class Projection:
                 detail = f"{event.code}: {event.reason}"
             case _:
                 detail = event.reason
-        self._row(
-            "order_events",
-            seq,
-            event.ts_event_ns,
-            event.ts_recv_ns,
-            event.client_order_id,
-            type(event).__name__,
-            entry.status,
-            detail,
+        self.rows["order_events"].append(
+            (
+                seq,
+                event.ts_event_ns,
+                event.ts_recv_ns,
+                event.client_order_id,
+                type(event).__name__,
+                entry.status,
+                detail,
+            )
         )
         if event.client_order_id in self._orders:
             self._order_moved(event.client_order_id, entry.status, Decimal(0))
 
     def _fill_booked(self, seq: int, entry: FillBooked) -> None:
         fill = entry.fill
-        self._row(
-            "fills",
-            seq,
-            fill.ts_event_ns,
-            fill.ts_recv_ns,
-            fill.client_order_id,
-            fill.instrument,
-            fill.trade_id,
-            fill.side.value,
-            _text(fill.price),
-            _text(fill.qty),
-            _text(fill.fee),
-            fill.is_maker,
-            _text(entry.position_qty),
-            _text(entry.realized_pnl),
+        self.rows["fills"].append(
+            (
+                seq,
+                fill.ts_event_ns,
+                fill.ts_recv_ns,
+                fill.client_order_id,
+                fill.instrument,
+                fill.trade_id,
+                fill.side.value,
+                _text(fill.price),
+                _text(fill.qty),
+                _text(fill.fee),
+                fill.is_maker,
+                _text(entry.position_qty),
+                _text(entry.realized_pnl),
+            )
         )
         self._book(seq, entry.postings)
         if fill.client_order_id in self._orders:
@@ -186,21 +188,24 @@ class Projection:
 
     def _funding_booked(self, seq: int, entry: FundingBooked) -> None:
         paid = entry.funding
-        self._row(
-            "funding",
-            seq,
-            paid.ts_event_ns,
-            paid.funding_id,
-            paid.instrument,
-            _text(paid.position_qty),
-            _text(paid.mark_price),
-            _text(paid.rate),
-            _text(paid.amount),
+        self.rows["funding"].append(
+            (
+                seq,
+                paid.ts_event_ns,
+                paid.funding_id,
+                paid.instrument,
+                _text(paid.position_qty),
+                _text(paid.mark_price),
+                _text(paid.rate),
+                _text(paid.amount),
+            )
         )
         self._book(seq, entry.postings)
 
     def _equity_marked(self, seq: int, entry: EquityMarked) -> None:
-        self._row("equity", seq, entry.ts_ns, _text(entry.cash), _text(entry.unrealized_pnl), _text(entry.equity))
+        self.rows["equity"].append(
+            (seq, entry.ts_ns, _text(entry.cash), _text(entry.unrealized_pnl), _text(entry.equity))
+        )
 
     def _run_closed(self, seq: int, entry: RunClosed) -> None:
         """Add nothing: the run's own row holds it."""

@@ -1,5 +1,6 @@
 """Reads a finished run: the ledger's tables and the tape, as frames."""
 
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
 
 from bot.domain.errors import DataError
 from bot.store import tables
@@ -27,7 +29,8 @@ def open_ledger(directory: Path) -> Engine:
         if (directory / "ledger.sqlite.part").exists():
             raise DataError(f"{directory}: the run was cut short and is not whole; replay it again")
         raise DataError(f"{directory}: no run here (there is no ledger.sqlite)")
-    return create_engine(f"sqlite:///file:{path.resolve()}?mode=ro&uri=true")
+    address = path.resolve().as_uri() + "?mode=ro"  # a path may hold what means something in an address
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
 
 
 class RunReader:

@@ -1,0 +1,138 @@
+"""What the charts of a run need, as Parquet: the tape, one row per bar, and the forecasts, one per decision bar."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from bot.core.digest import ColumnDigest
+from bot.domain.errors import DataError
+from bot.domain.market import ForecastBatch
+from bot.ports import TapeRows
+
+_GROUP_ROWS = 1 << 17
+TAPE_FIELDS = ("close_ns", "open", "high", "low", "close", "volume", "position", "profit")
+
+
+def combine_tape_hashes(tape: str, forecasts: str) -> str:
+    """Return the one hash that the ledger's last entry holds of tape and forecasts."""
+    return xxhash.xxh3_128_hexdigest((tape + forecasts).encode())
+
+
+def forecast_hash(directory: Path) -> str:
+    """Return the hash of the forecasts that a run's directory holds.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    digest = ColumnDigest("forecasts")
+    path = directory / "forecasts.parquet"
+    if path.is_file():
+        try:
+            for group in range((file := pq.ParquetFile(path)).num_row_groups):
+                table = file.read_row_group(group)
+                for name in sorted(set(table["instrument"].to_pylist())):
+                    mine = table.filter(pc.equal(table["instrument"], name))
+                    digest.update({f"{name}.{column}": _column(mine, column) for column in _FORECAST_FIELDS})
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path}: damaged ({error})") from error
+    return digest.hexdigest()
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    values = table[name].combine_chunks()
+    return (values.flatten() if isinstance(values, pa.FixedSizeListArray) else values).to_numpy()
+
+
+class _GroupWriter:
+    """Tables as Parquet, gathered into large row groups."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        if self._rows >= _GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        if self._waiting:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _flush(self) -> None:
+        table = pa.concat_tables(self._waiting)
+        self._waiting, self._rows = [], 0
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="lz4", use_dictionary=["instrument"], write_statistics=False
+            )
+        self._writer.write_table(table)
+
+
+class TapeWriter(_GroupWriter):
+    """The tape: one row per bar."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._digests: dict[str, ColumnDigest] = {}
+
+    def write(self, rows: TapeRows) -> None:
+        columns = {name: getattr(rows, name) for name in TAPE_FIELDS}
+        self._digests.setdefault(rows.instrument, ColumnDigest(rows.instrument)).update(columns)
+        self.add(pa.table({"instrument": _repeat(rows.instrument, len(rows.close_ns))} | columns))
+
+    def hash(self) -> str:
+        return "".join(self._digests[name].hexdigest() for name in sorted(self._digests))
+
+
+class ForecastWriter(_GroupWriter):
+    """All forecasts: one row per decision bar, quantiles and importance as fixed-size lists."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._digest = ColumnDigest("forecasts")
+
+    def write(self, forecasts: ForecastBatch) -> None:
+        rows, horizons, levels = forecasts.quantiles.shape
+        name = forecasts.instrument.name
+        self._digest.update({f"{name}.{field}": getattr(forecasts, field).ravel() for field in _FORECAST_FIELDS})
+        columns = {
+            "instrument": _repeat(name, rows),
+            "close_ns": forecasts.close_ns,
+            "known_ns": forecasts.known_ns,
+            "quantiles": _fixed_list(forecasts.quantiles.reshape(rows, horizons * levels)),
+            "importance": _fixed_list(forecasts.importance),
+        }
+        description = {
+            "model_id": forecasts.model_id,
+            "scale_ns": forecasts.scale_ns,
+            "horizons_ns": forecasts.horizons_ns,
+            "levels": forecasts.levels,
+            "scales_ns": forecasts.scales_ns,
+        }
+        self.add(pa.table(columns, metadata={"forecasts": msgspec.json.encode(description)}))
+
+    def hash(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _repeat(text: str, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text), count)
+
+
+_FORECAST_FIELDS = ("close_ns", "known_ns", "quantiles", "importance")
+
+
+def _fixed_list(rows_by_items: Any) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows_by_items.ravel()), rows_by_items.shape[1])
