@@ -1,0 +1,1 @@
+"""Benchmarks. `make bench` runs them all; results that were measured are kept in `results/`."""
