@@ -27,6 +27,7 @@ from bot.domain.market import EMPTY, GAP, I64, NO_FLOW, PARTIAL, BarBatch, Marke
 
 # Columns of the accumulators and of the scans' output.
 _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _TURNOVER, _COUNT, _BUY, _FLAGS = range(9)
+_TURNOVER_MAX = 2.0**62  # well inside an int64, even after the float's own rounding
 _FIRST_TS, _LAST_TS = 9, 10  # of the accumulators only: when the open and the close traded
 
 
@@ -104,7 +105,7 @@ class BarAggregator:
 
     def on_watermark(self, watermark_ns: int) -> MarketSlab:
         """Return the bars that close because no trade before `watermark_ns` will come any more."""
-        base = self._trades.close_until(watermark_ns)
+        base = self._trades.close_until(self._instrument, watermark_ns)
         return MarketSlab(
             instrument=self._instrument, watermark_ns=watermark_ns, bars=self._fold(base, self._lateness_ns)
         )
@@ -112,7 +113,7 @@ class BarAggregator:
     def _fold(self, base: I64, lateness_ns: int) -> dict[int, BarBatch]:
         bars: dict[int, BarBatch] = {}
         for scale_ns, fold in self._folds.items():
-            first_row, columns = fold.fold(base)
+            first_row, columns = fold.fold(self._instrument, base)
             if columns.shape[1]:
                 bars[scale_ns] = _to_batch(self._instrument, scale_ns, lateness_ns, first_row, columns)
         return bars
@@ -147,8 +148,9 @@ class _TradeScan:
         self._lateness_ns = lateness_ns
         self._gap_max_ns = gap_max_ns
         self._open = np.zeros((slots, 11), dtype=np.int64)
-        # next interval to close (-1 before the first trade), watermark, previous close, late trades
-        self._state = np.array([-1, 0, 0, 0], dtype=np.int64)
+        self._value = np.zeros(slots)  # turnover once more, as a float, which cannot wrap
+        # next interval to close (-1 before the first trade), watermark, previous close, late trades, overflown
+        self._state = np.array([-1, 0, 0, 0, 0], dtype=np.int64)
 
     @property
     def watermark_ns(self) -> int:
@@ -161,8 +163,7 @@ class _TradeScan:
     def scan(self, batch: TradeBatch) -> I64:
         if not len(batch):
             return np.empty((10, 0), dtype=np.int64)
-        _refuse_overflow(batch)
-        out = self._room(int(batch.ts_ns[0]), int(batch.ts_ns.max()), batch.ts_ns)
+        out = self._room(batch.instrument, batch.ts_ns)
         made = _scan_trades(
             batch.ts_ns,
             batch.price_ticks,
@@ -171,52 +172,62 @@ class _TradeScan:
             self._base_ns,
             self._lateness_ns,
             self._open,
+            self._value,
             self._state,
             out,
         )
+        if self._state[4]:
+            _refuse_overflow(batch.instrument)
         return out[:, :made]
 
-    def close_until(self, watermark_ns: int) -> I64:
+    def close_until(self, instrument: Instrument, watermark_ns: int) -> I64:
         if self._state[0] < 0:
             self._state[1] = max(self._state[1], watermark_ns)
             return np.empty((10, 0), dtype=np.int64)
-        out = self._room(watermark_ns, watermark_ns, np.array([watermark_ns]))
+        out = self._room(instrument, np.array([watermark_ns]))
         self._state[1] = max(self._state[1], watermark_ns)
-        made = _close_until(watermark_ns, self._base_ns, self._lateness_ns, self._open, self._state, out, 0)
+        made = _close_until(
+            watermark_ns, self._base_ns, self._lateness_ns, self._open, self._value, self._state, out, 0
+        )
         return out[:, :made]
 
-    def _room(self, first_ns: int, last_ns: int, ts_ns: I64) -> I64:
-        """Return room for all bars that times up to `last_ns` can close."""
-        start = int(self._state[0]) if self._state[0] >= 0 else first_ns // self._base_ns
-        intervals = max(0, (last_ns - self._lateness_ns) // self._base_ns - start)
-        if intervals * self._base_ns > self._gap_max_ns:
-            _refuse_hole(max(start * self._base_ns, self.watermark_ns), ts_ns, self._gap_max_ns)
-        return np.empty((10, intervals), dtype=np.int64)
+    def _room(self, instrument: Instrument, ts_ns: I64) -> I64:
+        """Return room for all bars that these times can close.
+
+        Raises:
+            DataError: two of them, one after another, lie further apart than is filled with flat bars.
+        """
+        is_first = self._state[0] < 0
+        since_ns = int(ts_ns[0]) if is_first else self.watermark_ns
+        last_ns = max(int(ts_ns.max()), since_ns)
+        if last_ns - since_ns > self._gap_max_ns:
+            newest_ns = np.maximum.accumulate(np.concatenate([[since_ns], ts_ns]))
+            _refuse_hole(instrument, newest_ns[:-1], newest_ns[1:], self._gap_max_ns)
+        start = since_ns // self._base_ns if is_first else int(self._state[0])
+        return np.empty((10, max(0, (last_ns - self._lateness_ns) // self._base_ns - start)), dtype=np.int64)
 
 
-def _refuse_overflow(batch: TradeBatch) -> None:
-    # Turnover is a sum of int64 products; a day of one instrument must stay far inside 2**63.
-    value = float(batch.price_ticks.max()) * float(batch.qty_steps.sum(dtype=np.float64))
-    if not value < 2.0**61:
+def _refuse_overflow(instrument: Instrument) -> None:
+    raise DataError(
+        f"{instrument.name}: a bar's turnover does not fit into 63 bits as ticks x steps; give the instrument a "
+        "coarser tick_size or qty_step"
+    )
+
+
+def _refuse_hole(instrument: Instrument, from_ns: I64, until_ns: I64, gap_max_ns: int) -> None:
+    """Raise DataError if any of the stretches from `from_ns` until `until_ns` is too long."""
+    lengths_ns = until_ns - from_ns
+    widest = int(np.argmax(lengths_ns))
+    if lengths_ns[widest] > gap_max_ns:
+        hole_start = from_ns[widest].astype("datetime64[ns]").astype("datetime64[s]")
         raise DataError(
-            f"{batch.instrument.name}: trades from row {batch.first_row} are worth {value:.3g} ticks x steps, too many "
-            "for exact turnover; give the instrument a coarser tick_size or qty_step"
-        )
-
-
-def _refuse_hole(last_ns: int, ts_ns: I64, gap_max_ns: int) -> None:
-    steps = np.diff(np.maximum.accumulate(ts_ns), prepend=last_ns)
-    widest = int(np.argmax(steps))
-    if steps[widest] > gap_max_ns:
-        hole_start = np.datetime64(int(ts_ns[widest]) - int(steps[widest]), "ns").astype("datetime64[s]")
-        raise DataError(
-            f"nothing for {steps[widest] / 3.6e12:.1f} h after {hole_start}Z, which is more than bars.gap_max; replay "
-            "the parts separately with --from and --to, or raise bars.gap_max"
+            f"{instrument.name}: nothing for {lengths_ns[widest] / 3.6e12:.1f} h after {hole_start}Z, more than "
+            "bars.gap_max; replay the parts separately with --from and --to, or raise bars.gap_max"
         )
 
 
 @njit(cache=True, nogil=True)
-def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, out):  # type: ignore[no-untyped-def]
+def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, values, state, out):  # type: ignore[no-untyped-def]
     # The bar that the last trade fell into lives in local variables, which is what makes this loop fast; it goes back
     # to `acc` when another takes its place or bars are closed.
     slots = acc.shape[0]
@@ -235,6 +246,7 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, ou
     slot = -1
     low_ns = high_ns = 0  # of the local bar
     open_ = high = low = close = volume = turnover = count = buy = first_ts = last_ts = 0
+    value = 0.0
     for i in range(first, ts_ns.size):
         ts = ts_ns[i]
         if ts > watermark:
@@ -242,9 +254,10 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, ou
             if ts >= close_at:
                 if slot >= 0:
                     _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts)
+                    values[slot] = value
                     slot = -1
                     low_ns = high_ns = 0
-                made = _close_until(ts, base_ns, lateness_ns, acc, state, out, made)
+                made = _close_until(ts, base_ns, lateness_ns, acc, values, state, out, made)
                 close_at = (state[0] + 1) * base_ns + lateness_ns
         p = price[i]
         q = qty[i]
@@ -255,7 +268,9 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, ou
                 continue
             if slot >= 0:
                 _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts)
+                values[slot] = value
             slot = interval % slots
+            value = values[slot]
             low_ns = interval * base_ns
             high_ns = low_ns + base_ns
             volume, turnover, count, buy = acc[slot, _VOLUME], acc[slot, _TURNOVER], acc[slot, _COUNT], acc[slot, _BUY]
@@ -275,10 +290,15 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, state, ou
         low = min(low, p)
         volume += q
         turnover += p * q
+        value += np.float64(p) * np.float64(q)
+        if value >= _TURNOVER_MAX:
+            state[4] = 1
+            return made
         count += 1
         buy += q * is_buy[i]
     if slot >= 0:
         _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts)
+        values[slot] = value
     state[1] = watermark
     return made
 
@@ -298,7 +318,7 @@ def _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first
 
 
 @njit(cache=True, nogil=True)
-def _close_until(watermark_ns, base_ns, lateness_ns, acc, state, out, made):  # type: ignore[no-untyped-def]
+def _close_until(watermark_ns, base_ns, lateness_ns, acc, values, state, out, made):  # type: ignore[no-untyped-def]
     slots = acc.shape[0]
     while (state[0] + 1) * base_ns + lateness_ns <= watermark_ns:
         bar = acc[state[0] % slots]
@@ -311,6 +331,7 @@ def _close_until(watermark_ns, base_ns, lateness_ns, acc, state, out, made):  # 
         out[9, made] = state[0] * base_ns
         state[2] = bar[_CLOSE]
         bar[:] = 0
+        values[state[0] % slots] = 0.0
         state[0] += 1
         made += 1
     return made
@@ -333,8 +354,8 @@ class _GapFiller:
         steps = np.diff(batch.open_ns, prepend=expected_ns - self._base_ns)
         if steps.min() < self._base_ns or (batch.open_ns % self._base_ns).any():
             raise DataError(f"{batch.instrument.name}: bars from row {batch.first_row} repeat or leave their grid")
-        if steps.max() - self._base_ns > self._gap_max_ns:
-            _refuse_hole(expected_ns - self._base_ns, batch.open_ns, self._gap_max_ns)
+        ends_ns = np.concatenate([[expected_ns], batch.open_ns[:-1] + self._base_ns])
+        _refuse_hole(batch.instrument, ends_ns, batch.open_ns, self._gap_max_ns)
         columns = _as_columns(batch)
         if span != len(batch):
             filled = np.empty((10, span), dtype=np.int64)
@@ -382,20 +403,23 @@ class _Fold:
         self._base_ns = base_ns
         self._acc = np.zeros(9, dtype=np.int64)
         # whether a bar is being made, base bars in it, EMPTY, GAP and broken (GAP or PARTIAL) ones among them, its open
-        self._state = np.zeros(6, dtype=np.int64)
+        self._state = np.zeros(7, dtype=np.int64)  # and whether the turnover has overflown
+        self._value = np.zeros(1)
         self._rows = 0
 
-    def fold(self, base: I64) -> tuple[int, I64]:
+    def fold(self, instrument: Instrument, base: I64) -> tuple[int, I64]:
         """Return the row number of the first bar made, and the bars made."""
         room = base.shape[1] * self._base_ns // self._scale_ns + 1
         out = np.empty((10, room), dtype=np.int64)
-        made = _fold(base, self._scale_ns, self._base_ns, self._acc, self._state, out)
+        made = _fold(base, self._scale_ns, self._base_ns, self._acc, self._value, self._state, out)
+        if self._state[6]:
+            _refuse_overflow(instrument)
         first_row, self._rows = self._rows, self._rows + made
         return first_row, out[:, :made]
 
 
 @njit(cache=True, nogil=True)
-def _fold(base, scale_ns, base_ns, acc, state, out):  # type: ignore[no-untyped-def]
+def _fold(base, scale_ns, base_ns, acc, value, state, out):  # type: ignore[no-untyped-def]
     made = 0
     for i in range(base.shape[1]):
         open_ns = base[9, i]
@@ -407,6 +431,7 @@ def _fold(base, scale_ns, base_ns, acc, state, out):  # type: ignore[no-untyped-
             state[1:5] = 0
             state[5] = open_ns
             acc[:] = 0
+            value[0] = 0.0
         state[1] += 1
         if flags & EMPTY:
             state[2] += 1
@@ -427,6 +452,10 @@ def _fold(base, scale_ns, base_ns, acc, state, out):  # type: ignore[no-untyped-
             acc[_CLOSE] = base[_CLOSE, i]
         for column in range(_VOLUME, _FLAGS):
             acc[column] += base[column, i]
+        value[0] += np.float64(base[_TURNOVER, i])
+        if value[0] >= _TURNOVER_MAX:
+            state[6] = 1
+            return made
         if open_ns + base_ns == state[5] + scale_ns:
             if state[2] == state[1]:
                 acc[_FLAGS] |= EMPTY

@@ -39,5 +39,5 @@ class ColumnDigest:
         """Return the hash of all rows so far."""
         whole = xxhash.xxh3_128(self._label.encode())
         for name in sorted(self._hashes):
-            whole.update(self._hashes[name].digest())
+            whole.update(name.encode() + b"\0" + self._hashes[name].digest())
         return whole.hexdigest()

@@ -15,7 +15,7 @@ _UNITS_NS = {
     "d": 86_400_000_000_000,
     "w": 604_800_000_000_000,
 }
-_PATTERN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ns|us|ms|s|m|h|d|w)")
+_PATTERN = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)(ns|us|ms|s|m|h|d|w)")
 
 
 def parse_duration(text: str) -> int:

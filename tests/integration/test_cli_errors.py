@@ -1,4 +1,4 @@
-"""What a user does wrong ends in one clear line and the right exit code; no half-written run is taken for a whole one."""
+"""What a user does wrong ends in one clear line and the right exit code, and never in half a run taken for a whole."""
 
 import os
 import resource
