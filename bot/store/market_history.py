@@ -9,7 +9,7 @@ Only the row groups that the range of time touches are read. A row that cannot b
 number and what is wrong: nothing is repaired silently.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,9 @@ from bot.domain.market import I64, NO_FLOW, BarBatch, FundingBatch, TradeBatch
 
 _READ_ROWS = 1 << 17  # rows decoded at a time, whatever the slabs' size
 _MS = 1_000_000
+# Times outside are in another unit, or nonsense: a ts in seconds lies before, one in microseconds after.
+_EARLIEST_MS = 10**12
+_LATEST_MS = 4_102_444_800_000
 
 
 class ParquetHistory:
@@ -65,14 +68,8 @@ class ParquetHistory:
         self._off_grid = off_grid
         self._file = _open(path)
         self._size = "size" if "size" in self._file.schema_arrow.names else "qty"
-        need = ["ts", "price", self._size, "side"] if kind == "trades" else ["ts", *_OHLC, "volume"]
-        missing = [name for name in need if name not in self._file.schema_arrow.names]
-        if missing:
-            raise DataError(
-                f"{path}: no column {', '.join(missing)}; {kind} need {', '.join(need)}, "
-                f"the file has {', '.join(self._file.schema_arrow.names)}"
-            )
-        self._columns = need
+        self._columns = ["ts", "price", self._size, "side"] if kind == "trades" else ["ts", *_OHLC, "volume"]
+        _check_schema(self._file, path, self._columns, kind)
         self.rounded_count = 0  # values that were off the grid and rounded to it
 
     @property
@@ -96,39 +93,35 @@ class ParquetHistory:
     def slabs(self, rows: int) -> Iterator[Any]:
         """See `ports.MarketHistory`."""
         first_row = 0
-        last_ns = -(2**62)
         for table, file_row in self._tables():
             batch: TradeBatch | BarBatch
             if self._kind == "trades":
-                batch = self._trades(table, first_row, file_row, last_ns)
-                last_ns = int(batch.ts_ns[-1])
+                batch = self._trades(table, first_row, file_row)
             else:
-                batch = self._bars(table, first_row, file_row, last_ns)
-                last_ns = int(batch.open_ns[-1])
+                batch = self._bars(table, first_row, file_row)
             first_row += len(batch)
             for start in range(0, len(batch), rows):
                 yield batch.rows(start, min(start + rows, len(batch)))
 
     def funding(self) -> FundingBatch | None:
         """See `ports.MarketHistory`."""
-        if self._funding_path is None:
+        path = self._funding_path
+        if path is None:
             return None
         names = ["ts", "symbol", "funding_rate"]
-        file = _open(self._funding_path)
-        missing = [name for name in names if name not in file.schema_arrow.names]
-        if missing:
-            raise DataError(f"{self._funding_path}: no column {', '.join(missing)}; funding needs {', '.join(names)}")
-        table = file.read(names)
-        ts_ns = table["ts"].to_numpy() * _MS
+        file = _open(path)
+        _check_schema(file, path, names, "funding")
+        table = _guarded(path, lambda: file.read(names))
+        ts_ns = _times(table, path, 0)
         keep = (table["symbol"].to_numpy(zero_copy_only=False) == self._instrument.name) & (ts_ns >= self._from_ns)
         keep &= ts_ns < self._to_ns
-        rate = table["funding_rate"].to_numpy()[keep]
+        rate = table["funding_rate"].to_numpy(zero_copy_only=False).astype(np.float64)[keep]
         ts_ns = ts_ns[keep]
-        bad = ~np.isfinite(rate) | (np.abs(rate) > 0.1) | (np.diff(ts_ns, prepend=-(2**62)) <= 0)
+        bad = ~np.isfinite(rate) | ~(np.abs(rate) <= 0.1) | (np.diff(ts_ns, prepend=-(2**62)) <= 0)
         if bad.any():
             raise DataError(
-                f"{self._funding_path}: the rate of {self._instrument.name} at {_iso(int(ts_ns[np.argmax(bad)]))} is "
-                f"{rate[np.argmax(bad)]} or out of order; a rate is a fraction such as 0.0001"
+                f"{path}: the rate of {self._instrument.name} at {_iso(int(ts_ns[np.argmax(bad)]))} is "
+                f"{rate[np.argmax(bad)]} or out of order; check the file: a rate is a fraction such as 0.0001"
             )
         return FundingBatch(
             instrument=self._instrument, first_row=0, ts_ns=ts_ns, rate_e8=np.rint(rate * 1e8).astype(np.int64)
@@ -137,12 +130,13 @@ class ParquetHistory:
     def _groups(self) -> list[int]:
         """Return the row groups that may hold rows of the range, by their statistics."""
         metadata = self._file.metadata
-        column = self._file.schema_arrow.names.index("ts")
+        column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "ts")
         groups = []
         for group in range(metadata.num_row_groups):
-            known = metadata.row_group(group).column(column).statistics
+            known = _guarded(self._path, lambda g=group: metadata.row_group(g).column(column).statistics)
             first_ns, last_ns = -(2**62), 2**62
-            if known is not None and known.has_min_max:
+            # Statistics that cannot be times are no reason to leave a group out: reading it says what is wrong.
+            if known is not None and known.has_min_max and _EARLIEST_MS <= known.min <= known.max < _LATEST_MS:
                 first_ns, last_ns = known.min * _MS, known.max * _MS
             if last_ns >= self._from_ns and first_ns < self._to_ns:
                 groups.append(group)
@@ -151,70 +145,75 @@ class ParquetHistory:
     def _edge(self, groups: list[int], end: Literal[0, -1]) -> int | None:
         """Return the first or last time inside the range, reading as few row groups as can tell."""
         for group in groups if end == 0 else reversed(groups):
-            ts_ns = _times(_guarded(self._path, lambda g=group: self._file.read_row_group(g, ["ts"])), self._path)
+            table = _guarded(self._path, lambda g=group: self._file.read_row_group(g, ["ts"]))
+            ts_ns = _times(table, self._path, self._group_row(group))
             inside = ts_ns[(ts_ns >= self._from_ns) & (ts_ns < self._to_ns)]
             if len(inside):
                 return int(inside[end])
         return None
 
-    def _tables(self) -> Iterator[tuple[pa.Table, int]]:
-        """Yield the rows inside the range, with the file's number of the first."""
-        groups = self._groups()
-        file_row = 0
-        if groups:
-            metadata = self._file.metadata
-            file_row = sum(metadata.row_group(group).num_rows for group in range(groups[0]))
-        batches = self._file.iter_batches(_READ_ROWS, row_groups=groups, columns=self._columns)
-        while True:
-            batch = _guarded(self._path, lambda: next(batches, None))
-            if batch is None:
-                return
-            ts_ns = _times(batch, self._path)
-            keep = (ts_ns >= self._from_ns) & (ts_ns < self._to_ns)
-            if keep.all():
-                yield batch, file_row
-            elif keep.any():
-                start = int(np.argmax(keep))
-                yield batch.filter(pa.array(keep)), file_row + start
-            file_row += batch.num_rows
+    def _group_row(self, group: int) -> int:
+        """Return the file's row number of a row group's first row."""
+        return sum(self._file.metadata.row_group(before).num_rows for before in range(group))
 
-    def _trades(self, table: Any, first_row: int, file_row: int, last_ns: int) -> TradeBatch:
-        ts_ns = _times(table, self._path)
-        self._refuse(np.diff(ts_ns, prepend=last_ns) < 0, file_row, "goes back in time; sort the file by ts")
+    def _tables(self) -> Iterator[tuple[pa.Table, int]]:
+        """Yield the rows inside the range, with the file's number of the first; the order of all that is read is kept.
+
+        Raises:
+            DataError: a row goes back in time, in the range or at its edge.
+        """
+        last_ns = -(2**62)
+        for groups in _runs(self._groups()):
+            file_row = self._group_row(groups[0])
+            batches = self._file.iter_batches(_READ_ROWS, row_groups=groups, columns=self._columns)
+            while (batch := _guarded(self._path, lambda b=batches: next(b, None))) is not None:
+                if batch.num_rows:
+                    ts_ns = _times(batch, self._path, file_row)
+                    steps = np.diff(ts_ns, prepend=last_ns)
+                    self._refuse(steps < 0, file_row, "goes back in time; sort the file by ts")
+                    if self._kind == "bars":
+                        self._refuse_grid(ts_ns, steps, file_row)
+                    last_ns = int(ts_ns[-1])
+                    start, stop = np.searchsorted(ts_ns, [self._from_ns, self._to_ns]).tolist()
+                    if start < stop:
+                        yield batch.slice(start, stop - start), file_row + start
+                    file_row += batch.num_rows
+
+    def _refuse_grid(self, open_ns: I64, steps: I64, file_row: int) -> None:
+        assert self._scale_ns is not None
+        self._refuse(steps == 0, file_row, "repeats the bar before it; drop one of the two")
+        off = open_ns % self._scale_ns != 0
+        scale = f"{self._scale_ns / 1e9:g} s"
+        self._refuse(off, file_row, f"does not open on the {scale} grid; check the instrument's bar_interval")
+        overlaps = steps < self._scale_ns
+        self._refuse(overlaps, file_row, "overlaps the bar before it; check the instrument's bar_interval")
+
+    def _trades(self, table: Any, first_row: int, file_row: int) -> TradeBatch:
         price_ticks = self._on_grid(table, "price", self._instrument.tick_size, file_row)
         qty_steps = self._on_grid(table, self._size, self._instrument.qty_step, file_row)
-        self._refuse(price_ticks <= 0, file_row, "has a price that is not positive")
-        self._refuse(qty_steps <= 0, file_row, "has a quantity that is not positive")
+        self._refuse(price_ticks <= 0, file_row, "has a price that is not positive; correct or drop it")
+        self._refuse(qty_steps <= 0, file_row, "has a quantity that is not positive; correct or drop it")
         return TradeBatch(
             instrument=self._instrument,
             first_row=first_row,
-            ts_ns=ts_ns,
+            ts_ns=_times(table, self._path, file_row),
             price_ticks=price_ticks,
             qty_steps=qty_steps,
             is_buy=self._sides(table, file_row),
         )
 
-    def _bars(self, table: Any, first_row: int, file_row: int, last_ns: int) -> BarBatch:
+    def _bars(self, table: Any, first_row: int, file_row: int) -> BarBatch:
         assert self._scale_ns is not None
-        open_ns = _times(table, self._path)
-        steps = np.diff(open_ns, prepend=last_ns)
-        self._refuse(steps == 0, file_row, "repeats the bar before it; drop one of the two")
-        self._refuse(steps < 0, file_row, "goes back in time; sort the file by ts")
-        self._refuse(
-            open_ns % self._scale_ns != 0,
-            file_row,
-            f"does not open on the {self._scale_ns / 1e9:g} s grid; is the instrument's bar_interval right?",
-        )
-        self._refuse(
-            steps < self._scale_ns, file_row, "overlaps the bar before it; is the instrument's bar_interval right?"
-        )
+        open_ns = _times(table, self._path, file_row)
         tick = self._instrument.tick_size
         open_, high, low, close = (self._on_grid(table, name, tick, file_row) for name in _OHLC)
         volume = self._on_grid(table, "volume", self._instrument.qty_step, file_row)
-        self._refuse(low <= 0, file_row, "has a price that is not positive")
-        self._refuse(high < np.maximum(open_, close), file_row, "has a high below its open or close")
-        self._refuse(low > np.minimum(open_, close), file_row, "has a low above its open or close")
-        self._refuse(volume < 0, file_row, "has a negative volume")
+        self._refuse(low <= 0, file_row, "has a price that is not positive; correct or drop it")
+        self._refuse(
+            high < np.maximum(open_, close), file_row, "has a high below its open or close; correct or drop it"
+        )
+        self._refuse(low > np.minimum(open_, close), file_row, "has a low above its open or close; correct or drop it")
+        self._refuse(volume < 0, file_row, "has a negative volume; correct or drop it")
         rows = len(open_ns)
         nothing = np.zeros(rows, dtype=np.int64)
         return BarBatch(
@@ -235,18 +234,16 @@ class ParquetHistory:
         )
 
     def _on_grid(self, table: Any, name: str, unit: Decimal, file_row: int) -> I64:
-        values = table.column(name).to_numpy(zero_copy_only=False)
-        if values.dtype.kind not in "fiu":
-            raise DataError(f"{self._path}: column {name} holds {values.dtype}, not numbers")
-        values = values.astype(np.float64, copy=False)
+        values = table.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
         numerator, denominator = unit.as_integer_ratio()
-        counts = values * denominator
-        if numerator != 1:
-            counts /= numerator
-        whole = np.rint(counts)
-        off = np.abs(counts - whole) > 1e-3  # NaN and infinities compare false, and are caught next
-        finite = np.isfinite(whole) & (np.abs(whole) < 2.0**53)
-        self._refuse(~finite, file_row, f"has no usable number as its {name}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            counts = values * denominator
+            if numerator != 1:
+                counts /= numerator
+            whole = np.rint(counts)
+            usable = np.abs(whole) < 2.0**53  # which NaN and infinities are not
+            off = np.abs(counts - whole) > 1e-3
+        self._refuse(~usable, file_row, f"has no usable number as its {name}; correct or drop it")
         if off.any():
             if self._off_grid == "refuse":
                 self._refuse(
@@ -260,14 +257,19 @@ class ParquetHistory:
         return counted
 
     def _sides(self, table: Any, file_row: int) -> NDArray[np.bool_]:
-        values = table.column("side").to_numpy(zero_copy_only=False)
+        column = table.column("side")
+        if column.null_count:
+            missing = column.is_null().to_numpy(zero_copy_only=False)
+            self._refuse(missing, file_row, "has no side; correct or drop it")
+        values = column.to_numpy(zero_copy_only=False)
         if values.dtype.kind in "iub":
             is_buy = values == 1
-            self._refuse(~(is_buy | (values == 0)), file_row, "has a side that is neither 1 (buy) nor 0 (sell)")
+            known = is_buy | (values == 0)
+            self._refuse(~known, file_row, "has a side that is neither 1 (buy) nor 0 (sell); correct it")
             return np.asarray(is_buy)
         words = np.char.lower(values.astype(str))
         is_buy = words == "buy"
-        self._refuse(~(is_buy | (words == "sell")), file_row, 'has a side that is neither "buy" nor "sell"')
+        self._refuse(~(is_buy | (words == "sell")), file_row, 'has a side that is neither "buy" nor "sell"; correct it')
         return np.asarray(is_buy)
 
     def _refuse(self, bad: NDArray[np.bool_], file_row: int, complaint: str) -> None:
@@ -292,11 +294,53 @@ def _guarded(path: Path, read: Any) -> Any:
         raise DataError(f"{path}: not a whole Parquet file ({reason}); copy or download it again") from error
 
 
-def _times(table: Any, path: Path) -> I64:
+def _check_schema(file: pq.ParquetFile, path: Path, need: Sequence[str], kind: str) -> None:
+    """Raise DataError unless the file has the columns needed, each of a type that can hold what it must."""
+    schema = file.schema_arrow
+    missing = [name for name in need if name not in schema.names]
+    if missing:
+        needs = "needs" if kind == "funding" else "need"
+        raise DataError(
+            f"{path}: no column {', '.join(missing)}; {kind} {needs} {', '.join(need)}, the file has "
+            f"{', '.join(schema.names[:30])}; rename or add columns"
+        )
+    for name in need:
+        found = schema.field(name).type
+        is_whole = pa.types.is_integer(found)
+        is_text = pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_dictionary(found)
+        if name == "ts" and not is_whole:
+            raise DataError(f"{path}: column ts is {found}; convert it to whole milliseconds since 1970, UTC, as int64")
+        if name == "side" and not (is_whole or pa.types.is_boolean(found) or is_text):
+            raise DataError(f"{path}: column side is {found}; convert it to 1 and 0, or to buy and sell")
+        if name == "symbol" and not is_text:
+            raise DataError(f"{path}: column symbol is {found}; convert it to text")
+        if name not in ("ts", "side", "symbol") and not (is_whole or pa.types.is_floating(found)):
+            raise DataError(f"{path}: column {name} is {found}; convert it to numbers, float64")
+
+
+def _runs(groups: list[int]) -> Iterator[list[int]]:
+    """Yield stretches of row groups that follow one another in the file."""
+    start = 0
+    for end in range(1, len(groups) + 1):
+        if end == len(groups) or groups[end] != groups[end - 1] + 1:
+            yield groups[start:end]
+            start = end
+
+
+def _times(table: Any, path: Path, file_row: int) -> I64:
     column = table.column("ts")
-    if column.null_count or not pa.types.is_integer(column.type):
-        raise DataError(f"{path}: column ts must hold whole milliseconds, UTC, in every row; it is {column.type}")
-    ts_ns: I64 = column.to_numpy(zero_copy_only=False).astype(np.int64) * _MS
+    if column.null_count:
+        first = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise DataError(f"{path}: row {file_row + first:,} has no ts; correct or drop it")
+    ts_ms = column.to_numpy(zero_copy_only=False)
+    bad = (ts_ms < _EARLIEST_MS) | (ts_ms >= _LATEST_MS)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise DataError(
+            f"{path}: row {file_row + first:,} has the ts {ts_ms[first]}, which in ms is not a time from 2001 to 2100; "
+            "convert ts to whole milliseconds since 1970, UTC"
+        )
+    ts_ns: I64 = ts_ms.astype(np.int64) * _MS
     return ts_ns
 
 

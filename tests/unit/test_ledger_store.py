@@ -70,9 +70,7 @@ RUN: dict[str, Any] = {
     "from_ns": 0,
     "to_ns": 1,
 }
-CLOSED = RunClosed(
-    ts_ns=NOW_NS, data_hash="d", tape_hash="t", model_id="none", in_sample=False, from_ns=0, to_ns=1
-)
+CLOSED = RunClosed(ts_ns=NOW_NS, data_hash="d", tape_hash="t", model_id="none", in_sample=False, from_ns=0, to_ns=1)
 
 
 def life() -> list[LedgerEntry]:
