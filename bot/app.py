@@ -57,7 +57,7 @@ log = structlog.get_logger()
 
 _MARKET_BOUND = 8  # slabs between two stages
 _MONEY_BOUND = 65_536  # messages to strategy, executor or ledger before something is plainly wrong
-_LEDGER_BATCH = 1_024  # entries written together in a replay
+_LEDGER_BATCH = 512  # entries written together in a replay
 _LONG_ROWS = 500_000  # market rows from which on the ledger is written by a process of its own
 _LAST_ANSWERS_NS = 1_000_000_000  # how long after the last data answers still come home
 

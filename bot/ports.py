@@ -185,7 +185,7 @@ class Worker(Protocol):
     """A helper process that is sent frames of bytes and answers some."""
 
     def send(self, frame: bytes) -> None:
-        """Hand over a frame; wait while its inbox, about a megabyte, is full.
+        """Hand over a frame; wait only where far too much is waiting already.
 
         Raises:
             BrokenPipeError: it has gone.

@@ -100,10 +100,10 @@ class OrderExecutor:
     async def _carry_out(self, effects: Effects) -> None:
         if effects.record:
             self._ledger.append(effects.record)
-            if effects.send:
-                await self._ledger.commit()  # durable before any byte is sent
-        for command in effects.send:
-            self._venue.send(command)
+        if effects.send:
+            await self._ledger.commit()  # durable before any byte is sent
+            for command in effects.send:
+                self._venue.send(command)
         for notice in effects.publish:
             if notice.event is None:
                 self._strategy.leave(notice)  # nothing to act on: it is seen with what comes next

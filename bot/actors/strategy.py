@@ -351,7 +351,9 @@ class StrategyActor:
                 now_ns = self._calendar.now_ns()
                 match message:
                     case Notice():
-                        await self._want(self._host.notice(message, now_ns))
+                        wishes = self._host.notice(message, now_ns)
+                        if wishes:
+                            await self._want(wishes)
                         # That an order has been sent moves no position: what is due stays due.
                         is_changed |= message.event is not None
                     case Wake():
@@ -359,7 +361,7 @@ class StrategyActor:
                         wishes, time_ns = self._host.walk(self._calendar.horizon())
                         if wishes:
                             self._calendar.advance(time_ns)
-                        await self._want(wishes)
+                            await self._want(wishes)
                         is_changed = True
                     case MarketSlab():
                         self._host.slab(message, now_ns)

@@ -197,13 +197,19 @@ class _TradeScan:
         Raises:
             DataError: two of them, one after another, lie further apart than is filled with flat bars.
         """
-        is_first = self._state[0] < 0
-        since_ns = int(ts_ns[0]) if is_first else self.watermark_ns
+        start, since_ns = int(self._state[0]), self.watermark_ns
+        if start < 0:
+            # Bars begin with the first trade that no earlier watermark has shut out; so do holes.
+            is_taken = ts_ns // self._base_ns >= (since_ns - self._lateness_ns) // self._base_ns
+            if not is_taken.any():
+                return np.empty((10, 0), dtype=np.int64)
+            ts_ns = ts_ns[int(np.argmax(is_taken)) :]
+            start = int(ts_ns[0]) // self._base_ns
+            since_ns = max(since_ns, int(ts_ns[0]))
         last_ns = max(int(ts_ns.max()), since_ns)
         if last_ns - since_ns > self._gap_max_ns:
             newest_ns = np.maximum.accumulate(np.concatenate([[since_ns], ts_ns]))
             _refuse_hole(instrument, newest_ns[:-1], newest_ns[1:], self._gap_max_ns)
-        start = since_ns // self._base_ns if is_first else int(self._state[0])
         return np.empty((10, max(0, (last_ns - self._lateness_ns) // self._base_ns - start)), dtype=np.int64)
 
 

@@ -33,6 +33,8 @@ def parse_duration(text: str) -> int:
     value, rest = divmod(int(whole + fraction) * unit_ns, scale)
     if rest:
         raise ValueError(f"{text!r} is not a whole number of nanoseconds")
+    if value >= 2**63:
+        raise ValueError(f"{text!r} is more than 292 years")
     return value
 
 

@@ -93,6 +93,8 @@ class Matching:
 
     def next_ns(self) -> int | None:
         """Return when the next thing happens that the tape so far tells of, None if nothing does."""
+        if not self._working and self._funding is None:
+            return None
         times = [due_ns for working in self._working.values() if (due_ns := self._due_ns(working)) is not None]
         if self._position_qty and self._funding is not None and self._funding_row < len(self._funding):
             times.append(int(self._funding.ts_ns[self._funding_row]))

@@ -87,12 +87,16 @@ class ClientOrderIds:
 
     def __init__(self, *, environment: str, epoch: int) -> None:
         self._prefix = f"{environment}{epoch:06d}"
+        self._named: dict[str, str] = {}  # the prefix and the strategy, by strategy
         self.count = 0
 
     def next(self, strategy: str) -> tuple[str, int]:
         """Return a new id and the order's number in the run."""
         self.count += 1
-        return f"{self._prefix}-{strategy[:12]:_<12}-{self.count:09d}", self.count
+        named = self._named.get(strategy)
+        if named is None:
+            named = self._named[strategy] = f"{self._prefix}-{strategy[:12]:_<12}-"
+        return f"{named}{self.count:09d}", self.count
 
 
 class Orders:

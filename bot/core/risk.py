@@ -134,12 +134,18 @@ def worst_case_qty(position: Position, live: Iterable[Order], extra: SubmitOrder
 def _judge_inputs(mark: Mark, book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
     if not (mark.price.is_finite() and mark.price > 0):
         return Denial.MARK_INVALID, f"the last price is {mark.price}"
-    live = (order.remaining_qty for order in book.live)
-    known = (book.position.qty, book.others_notional, book.equity if book.equity is not None else ZERO, *live)
-    if not all(value.is_finite() for value in known):
+    is_finite = book.position.qty.is_finite() and book.others_notional.is_finite()
+    is_finite = is_finite and (book.equity is None or book.equity.is_finite())
+    for order in book.live:
+        is_finite = is_finite and order.remaining_qty.is_finite()
+    if not is_finite:
         return Denial.ACCOUNT_INVALID, "a position, an open order or the equity is not a number"
-    asked = (limits.order_notional_max, limits.position_notional_max, limits.leverage_max, limits.price_collar)
-    if not all(value.is_finite() for value in asked):
+    if not (
+        limits.order_notional_max.is_finite()
+        and limits.position_notional_max.is_finite()
+        and limits.leverage_max.is_finite()
+        and limits.price_collar.is_finite()
+    ):
         return Denial.LIMITS_INVALID, "a limit is not a number"
     return None
 

@@ -8,9 +8,11 @@ import fcntl
 import gc
 import os
 import resource
+import select
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -93,6 +95,8 @@ class VirtualCalendar:
 class ProcessWorker:
     """A `ports.Worker`: a Python module in a process of its own, fed through pipes.
 
+    What the pipe cannot take yet waits in memory, so that its starting up holds nobody up.
+
     Args:
         module: run as `python -m module`; it finds what this process finds.
     """
@@ -105,26 +109,53 @@ class ProcessWorker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
-        with suppress(OSError, AttributeError):  # a larger pipe lets us run ahead; without it we only wait more
+        with suppress(OSError, AttributeError):  # Linux: each turn hands over so much; less only takes more turns
             fcntl.fcntl(self._requests, fcntl.F_SETPIPE_SZ, 1 << 20)
+        os.set_blocking(self._requests.fileno(), False)
+        self._waiting: deque[memoryview] = deque()
+        self._waiting_bytes = 0
 
     def send(self, frame: bytes) -> None:
         """See `ports.Worker`."""
-        self._requests.write(len(frame).to_bytes(4, "little"))
-        self._requests.write(frame)
-        self._requests.flush()
+        for part in (len(frame).to_bytes(4, "little"), frame):
+            self._waiting.append(memoryview(part))
+            self._waiting_bytes += len(part)
+        self._flush(_WORKER_BYTES_MAX)
 
     def receive(self) -> bytes | None:
         """See `ports.Worker`."""
+        with suppress(BrokenPipeError):
+            self._flush(0)
         header = self._answers.read(4)
         return self._answers.read(int.from_bytes(header, "little")) if len(header) == 4 else None
 
     def close(self) -> None:
         """See `ports.Worker`."""
         with suppress(BrokenPipeError):
-            self._requests.close()
+            self._flush(0)
+        self._requests.close()
         self._answers.close()
         self._process.wait()
+
+    def _flush(self, bytes_max: int) -> None:
+        """Write what the pipe takes; wait for it only while more than `bytes_max` are left."""
+        pipe = self._requests.fileno()
+        while self._waiting:
+            try:
+                written = os.write(pipe, self._waiting[0])
+            except BlockingIOError:
+                if self._waiting_bytes <= bytes_max:
+                    return
+                select.select([], [pipe], [])
+                continue
+            self._waiting_bytes -= written
+            if written < len(self._waiting[0]):
+                self._waiting[0] = self._waiting[0][written:]
+            else:
+                self._waiting.popleft()
+
+
+_WORKER_BYTES_MAX = 64 << 20
 
 
 class Stopwatch:
@@ -166,4 +197,4 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(2_000_000, 50, 50)

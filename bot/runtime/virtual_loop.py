@@ -9,7 +9,6 @@ Source: the shape of such loops, and the traps in asyncio's sets, are described 
 """
 
 import asyncio
-import contextvars
 import heapq
 from asyncio import events
 from collections import deque
@@ -73,7 +72,6 @@ class VirtualLoop(_Base):  # type: ignore[misc]
 
     def __init__(self, start_ns: int = 0) -> None:
         self.now_ns = start_ns
-        self._context = contextvars.copy_context()  # of callbacks that bring none; tasks bring their own
         self._ready: deque[_Handle] = deque()
         self._due: list[tuple[Key, int, _Handle]] = []
         self._sequence = 0
@@ -87,7 +85,7 @@ class VirtualLoop(_Base):  # type: ignore[misc]
 
     def schedule(self, key: Key, callback: Callable[..., Any], *args: Any, context: Any = None) -> _Handle:
         """Make the call when everything before `key` has happened."""
-        handle = _Handle(callback, args, context or self._context, key)
+        handle = _Handle(callback, args, context, key)
         self._sequence += 1
         heapq.heappush(self._due, (key, self._sequence, handle))
         return handle
@@ -113,7 +111,7 @@ class VirtualLoop(_Base):  # type: ignore[misc]
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
         """See asyncio."""
-        handle = _Handle(callback, args, context or self._context, None)
+        handle = _Handle(callback, args, context, None)
         self._ready.append(handle)
         return handle
 
@@ -179,7 +177,10 @@ class VirtualLoop(_Base):  # type: ignore[misc]
                         self.now_ns = key[0]
                 else:
                     raise Deadlock("every task waits and nothing is scheduled: " + ", ".join(self._waiting()))
-                handle._context.run(handle._callback, *handle._args)
+                if handle._context is None:
+                    handle._callback(*handle._args)
+                else:
+                    handle._context.run(handle._callback, *handle._args)
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     raise failure

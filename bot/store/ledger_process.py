@@ -10,6 +10,7 @@ The parent sends frames, the child answers the last one, or the first that fails
 An answer is `+` and a text, or `-` and what is wrong. Run as `python -m bot.store.ledger_process`.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -110,3 +111,4 @@ def _answer(answers: BinaryIO, text: bytes) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     serve(sys.stdin.buffer, sys.stdout.buffer)
+    os._exit(0)  # all is written and answered: the parent need not wait while the interpreter takes itself apart

@@ -129,22 +129,31 @@ class ParquetHistory:
 
     def _groups(self) -> list[int]:
         """Return the row groups that may hold rows of the range, by their statistics."""
-        metadata = self._file.metadata
-        column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "ts")
         groups = []
-        for group in range(metadata.num_row_groups):
-            known = _guarded(self._path, lambda g=group: metadata.row_group(g).column(column).statistics)
-            first_ns, last_ns = -(2**62), 2**62
-            # Statistics that cannot be times are no reason to leave a group out: reading it says what is wrong.
-            if known is not None and known.has_min_max and _EARLIEST_MS <= known.min <= known.max < _LATEST_MS:
-                first_ns, last_ns = known.min * _MS, known.max * _MS
+        for group in range(self._file.metadata.num_row_groups):
+            first_ns, last_ns = self._group_span_ns(group) or (-(2**62), 2**62)
             if last_ns >= self._from_ns and first_ns < self._to_ns:
                 groups.append(group)
         return groups
 
+    def _group_span_ns(self, group: int) -> tuple[int, int] | None:
+        """Return the first and last time that a row group's statistics tell, None where they tell none.
+
+        Statistics that cannot be times tell nothing: reading the rows says what is wrong with them.
+        """
+        metadata = self._file.metadata
+        column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "ts")
+        known = _guarded(self._path, lambda: metadata.row_group(group).column(column).statistics)
+        if known is None or not known.has_min_max or not _EARLIEST_MS <= known.min <= known.max < _LATEST_MS:
+            return None
+        return known.min * _MS, known.max * _MS
+
     def _edge(self, groups: list[int], end: Literal[0, -1]) -> int | None:
         """Return the first or last time inside the range, reading as few row groups as can tell."""
         for group in groups if end == 0 else reversed(groups):
+            span_ns = self._group_span_ns(group)
+            if span_ns is not None and self._from_ns <= span_ns[0] and span_ns[1] < self._to_ns:
+                return span_ns[end]
             table = _guarded(self._path, lambda g=group: self._file.read_row_group(g, ["ts"]))
             ts_ns = _times(table, self._path, self._group_row(group))
             inside = ts_ns[(ts_ns >= self._from_ns) & (ts_ns < self._to_ns)]

@@ -75,7 +75,7 @@ class _GroupWriter:
         self._waiting, self._rows = [], 0
         if self._writer is None:
             self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="lz4", use_dictionary=["instrument"], write_statistics=False
+                self._path, table.schema, compression="none", use_dictionary=["instrument"], write_statistics=False
             )
         self._writer.write_table(table)
 

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,8 +116,13 @@ def source_bars(draw: st.DrawFn) -> BarBatch:
     return bars_of(rows, scale_ns=BASE)
 
 
-def fold_trades(parts: Sequence[TradeBatch], *, lateness_ns: int, gap_max_ns: int = FOREVER) -> list[MarketSlab]:
+def fold_trades(
+    parts: Sequence[TradeBatch], *, lateness_ns: int, gap_max_ns: int = FOREVER, watermark_ns: int = 0
+) -> list[MarketSlab]:
+    """Return the slabs of `parts`; a watermark other than 0 comes before them all."""
     aggregator = BarAggregator(INSTRUMENT, scales_ns=SCALES, lateness_ns=lateness_ns, gap_max_ns=gap_max_ns)
+    if watermark_ns:
+        assert not aggregator.on_watermark(watermark_ns).bars
     slabs = [aggregator.on_trades(part) for part in parts]
     assert aggregator.late_count == sum(slab.late_trades for slab in slabs)
     return slabs
@@ -130,13 +136,18 @@ def fold_bars(parts: Sequence[BarBatch], *, gap_max_ns: int = FOREVER) -> list[M
 latenesses = st.sampled_from([0, 1, 5, 9, 10, 11, 25, 40])
 
 
-@given(batch=trades(), places=places, lateness_ns=latenesses)
-@settings(max_examples=80, deadline=None)
-def test_bars_of_trades_do_not_depend_on_the_cut(batch: TradeBatch, places: list[int], lateness_ns: int) -> None:
+first_watermarks = st.sampled_from([0, 0, 0, 105, 150, 200, 240])
+
+
+@given(batch=trades(), places=places, lateness_ns=latenesses, watermark_ns=first_watermarks)
+@settings(max_examples=100, deadline=None)
+def test_bars_of_trades_do_not_depend_on_the_cut(
+    batch: TradeBatch, places: list[int], lateness_ns: int, watermark_ns: int
+) -> None:
     """In one piece, one row at a time as live, and cut anywhere, also into empty pieces."""
-    whole = fold_trades([batch], lateness_ns=lateness_ns)
+    whole = fold_trades([batch], lateness_ns=lateness_ns, watermark_ns=watermark_ns)
     for edges in (places, range(1, len(batch))):
-        slabs = fold_trades(cut(batch, edges), lateness_ns=lateness_ns)
+        slabs = fold_trades(cut(batch, edges), lateness_ns=lateness_ns, watermark_ns=watermark_ns)
         assert_same_bars(join_bars(slabs), join_bars(whole))
         assert sum(slab.late_trades for slab in slabs) == whole[0].late_trades
         assert slabs[-1].watermark_ns == whole[0].watermark_ns
@@ -213,6 +224,18 @@ def test_whether_a_hole_in_trades_is_too_long_does_not_depend_on_the_cut(
     for edges in ([], places, range(1, len(batch))):
         want = DataError if too_long else None
         assert outcome(fold_trades, cut(batch, edges), lateness_ns=lateness_ns, gap_max_ns=gap_max_ns) is want
+
+
+@given(batch=trades(rows_max=6), gap_max_ns=st.sampled_from([5, 30, 36, 170]), watermark_ns=first_watermarks)
+@settings(max_examples=80, deadline=None)
+@example(batch=trades_at(100, 301), gap_max_ns=150, watermark_ns=300)  # the first trade is late: it opens nothing
+def test_a_hole_before_the_first_trade_in_time_is_none_however_it_is_cut(
+    batch: TradeBatch, gap_max_ns: int, watermark_ns: int
+) -> None:
+    """Trades that a watermark has shut out fill no bars and leave no hole, alone or beside those in time."""
+    limits = {"lateness_ns": 5, "gap_max_ns": gap_max_ns, "watermark_ns": watermark_ns}
+    whole = outcome(fold_trades, [batch], **limits)
+    assert outcome(fold_trades, cut(batch, range(1, len(batch))), **limits) is whole
 
 
 @given(batch=source_bars(), places=places, gap_max_ns=st.sampled_from([5, 10, 19, 20, 129, 130]))
@@ -332,7 +355,7 @@ def test_a_strategys_columns_of_two_instruments_do_not_mix() -> None:
     """What is carried over from batch to batch belongs to one instrument."""
     generator = np.random.default_rng(5)
     one, two = (closes_of(generator.integers(1, 40, 60).tolist()) for _ in range(2))
-    two = replace(two, instrument=replace_name("YUSDT"))
+    two = replace(two, instrument=msgspec.structs.replace(INSTRUMENT, name="YUSDT"))
     both = sma(2, 5, Decimal(0))
     mixed: dict[str, list[NDArray[Any]]] = {"XUSDT": [], "YUSDT": []}
     for left, right in zip(cut(one, [7, 20]), cut(two, [3, 31]), strict=True):
@@ -341,12 +364,6 @@ def test_a_strategys_columns_of_two_instruments_do_not_mix() -> None:
     for batch in (one, two):
         alone = sma(2, 5, Decimal(0)).columns(batch)["up"]
         assert np.concatenate(mixed[batch.instrument.name]).tolist() == alone.tolist()
-
-
-def replace_name(name: str) -> Any:
-    return type(INSTRUMENT)(
-        **{field: getattr(INSTRUMENT, field) for field in INSTRUMENT.__struct_fields__} | {"name": name}
-    )
 
 
 @given(closes=closes, other=closes, keep=st.integers(0, 70))
@@ -537,7 +554,7 @@ def test_digests_do_not_depend_on_the_cut(batch: TradeBatch, places: list[int]) 
     whole = digest([batch])
     assert digest(cut(batch, places)) == whole
     assert digest(cut(batch, range(1, len(batch)))) == whole
-    scattered = {name: np.repeat(getattr(batch, name), 2)[::2] for name in column_names(TradeBatch)}
+    scattered: dict[str, Any] = {name: np.repeat(getattr(batch, name), 2)[::2] for name in column_names(TradeBatch)}
     assert digest([replace(batch, **scattered)]) == whole
 
 
@@ -649,7 +666,7 @@ def history_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
-def read_all(path: Path, kind: Any, rows: int, **limits: int | None) -> list[Any]:
+def read_all(path: Path, kind: Any, rows: int, **limits: Any) -> list[Any]:
     scale_ns = 60 * SECOND if kind == "bars" else None
     return list(ParquetHistory(INSTRUMENT, path, kind=kind, scale_ns=scale_ns, **limits).slabs(rows))
 

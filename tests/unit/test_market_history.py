@@ -1,5 +1,6 @@
 """Market history in Parquet files: what is read of good ones, and what is said of bad ones."""
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -461,15 +462,15 @@ def test_a_row_that_cannot_be_right_is_named_by_its_number_in_the_file(
     store: Store, monkeypatch: pytest.MonkeyPatch, kind: str, column: str, value: Any
 ) -> None:
     """Counted from 0, wherever the range starts and however the file is laid out and read."""
-    monkeypatch.setattr(market_history, "_READ_ROWS", 4)
     table = GOOD[kind]()
-    for layout in LAYOUTS:
+    for layout, read_rows in itertools.product(LAYOUTS, (4, 100)):
+        monkeypatch.setattr(market_history, "_READ_ROWS", read_rows)
         limits: dict[str, Any] = {key: number for key, number in layout.items() if key == "row_group_size"}
         for end in ("from", "to"):
             if f"{end}_row" in layout:
                 limits[f"{end}_ns"] = int(table["ts"][layout[f"{end}_row"]]) * MS
         said = store.refusal(kind, with_value(table, column, value), **limits)
-        assert said.startswith(f"row {BAD} "), layout
+        assert said.startswith(f"row {BAD} "), (layout, read_rows)
         if column != "ts" and value is None:
             assert column in said
 
