@@ -71,10 +71,6 @@ class LoadedHistory:
         """See `ports.MarketHistory`."""
         return self._span_ns
 
-    def row_count(self) -> int:
-        """See `ports.MarketHistory`."""
-        return sum(len(batch) for batch in self._batches)
-
     def slabs(self, rows: int) -> Iterator[TradeBatch | BarBatch]:
         """See `ports.MarketHistory`."""
         for batch in self._batches:

@@ -58,7 +58,6 @@ log = structlog.get_logger()
 _MARKET_BOUND = 8  # slabs between two stages
 _MONEY_BOUND = 65_536  # messages to strategy, executor or ledger before something is plainly wrong
 _LEDGER_BATCH = 512  # entries written together in a replay
-_LONG_ROWS = 500_000  # market rows from which on the ledger is written by a process of its own
 _LAST_ANSWERS_NS = 1_000_000_000  # how long after the last data answers still come home
 
 
@@ -178,7 +177,7 @@ def replay(
             "from_ns": start_ns,
             "to_ns": data_end_ns,
         },
-        ProcessWorker("bot.store.ledger_process") if _is_long(market) else None,
+        lambda: ProcessWorker("bot.store.ledger_process"),
     )
     pipeline = _Pipeline(settings, market, strategy, predictors, store, (start_ns, data_end_ns), on_progress)
     log_file = logs.configure_file(directory / "log.jsonl")
@@ -207,11 +206,6 @@ def replay(
         rows_in=pipeline.rows_in,
         engine_seconds=watch.seconds(),
     )
-
-
-def _is_long(market: Histories) -> bool:
-    """Return whether a replay is worth a second process, which takes about a second to start."""
-    return sum(history.row_count() for _, history in market) >= _LONG_ROWS
 
 
 def _make_run_directory(settings: Settings, label: str) -> Path:

@@ -63,9 +63,6 @@ class MarketHistory(Protocol):
             DataError: it holds none.
         """
 
-    def row_count(self) -> int:
-        """Return about how many rows the range holds, and no fewer."""
-
     def slabs(self, rows: int) -> Iterator[TradeBatch] | Iterator[BarBatch]:
         """Read all of it in order, at most `rows` rows at a time, without holding more than that in memory.
 

@@ -4,7 +4,7 @@ Everything is written under names that end in `.part`, and renamed once the last
 is whole. A run that was cut short keeps its parts, and nobody takes them for a run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,29 @@ class ReplayStore:
     Args:
         directory: the run's, existing.
         run: the row of the `runs` table, as far as it is known at the start.
-        worker: writes the ledger in a process of its own; None to write it in this one. The ledger is the same.
+        make_worker: starts a process that writes the ledger; None to write it in this one. The ledger is the same.
+        worker_after: so many entries make it worth while; until then they wait in memory.
     """
 
-    def __init__(self, directory: Path, run: dict[str, Any], worker: Worker | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        run: dict[str, Any],
+        make_worker: Callable[[], Worker] | None = None,
+        *,
+        worker_after: int = 4_000,
+    ) -> None:
         self._directory = directory
-        self._ledger = SqlLedger(directory, run) if worker is None else RemoteLedger(worker, directory, run)
+        self._run = run
+        self._make_worker = make_worker
+        self._worker_after = worker_after
+        self._waiting: list[LedgerEntry] = []
+        self._ledger: SqlLedger | RemoteLedger | None = None
+        if make_worker is None or not worker_after:
+            self._open()
+        else:
+            with self._guarded():
+                (directory / "ledger.sqlite.part").touch()  # a run that dies now is still seen to have been one
         self._tape = TapeWriter(directory / "tape.parquet.part")
         self._forecasts = ForecastWriter(directory / "forecasts.parquet.part")
 
@@ -41,7 +58,12 @@ class ReplayStore:
 
     def write(self, entries: Sequence[LedgerEntry]) -> None:
         """See `ports.LedgerStore`."""
-        self._ledger.write(entries)
+        if self._ledger is not None:
+            self._ledger.write(entries)
+            return
+        self._waiting += entries
+        if len(self._waiting) >= self._worker_after:
+            self._open()
 
     def write_tape(self, rows: TapeRows | ForecastBatch) -> None:
         """See `ports.LedgerStore`."""
@@ -53,7 +75,8 @@ class ReplayStore:
 
     def commit(self) -> None:
         """See `ports.LedgerStore`."""
-        self._ledger.commit()
+        if self._ledger is not None:
+            self._ledger.commit()
 
     def finish(self, **known: Any) -> str:
         """Close the books and give all files their final names; return the ledger's hash.
@@ -68,7 +91,7 @@ class ReplayStore:
         with self._guarded():
             self._tape.close()
             self._forecasts.close()
-        ledger_hash = self._ledger.finish(known | {"tape_hash": tape_hash})
+        ledger_hash = self._opened().finish(known | {"tape_hash": tape_hash})
         with self._guarded():
             for name in ("tape.parquet", "forecasts.parquet"):  # neither is there where nothing closed or was forecast
                 part = self._directory / f"{name}.part"
@@ -79,10 +102,29 @@ class ReplayStore:
 
     def interrupt(self) -> None:
         """Keep what is finished, as far as the disk lets us, marked as cut short, under its `.part` names."""
-        self._ledger.interrupt()
+        with suppress(StorageError):
+            self._opened().interrupt()
         with suppress(OSError, pa.ArrowException):
             self._tape.close()
             self._forecasts.close()
+
+    def _opened(self) -> SqlLedger | RemoteLedger:
+        """Return the ledger; it turns out now that a worker was never worth while, if it is not open yet."""
+        if self._ledger is None:
+            self._make_worker = None
+            self._open()
+        assert self._ledger is not None
+        return self._ledger
+
+    def _open(self) -> None:
+        """Open the ledger, here or in a worker, and write what has been waiting for it."""
+        worker = None if self._make_worker is None else self._make_worker()
+        if worker is None:
+            self._ledger = SqlLedger(self._directory, self._run)
+        else:
+            self._ledger = RemoteLedger(worker, self._directory, self._run)
+        waiting, self._waiting = self._waiting, []
+        self._ledger.write(waiting)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -86,10 +86,6 @@ class ParquetHistory:
             raise DataError(f"{self._path}: nothing between {_iso(self._from_ns)} and {_iso(self._to_ns)}")
         return first, last + (self._scale_ns or 1)
 
-    def row_count(self) -> int:
-        """Return how many rows the touched row groups hold: at least as many as will be read."""
-        return sum(self._file.metadata.row_group(group).num_rows for group in self._groups())
-
     def slabs(self, rows: int) -> Iterator[Any]:
         """See `ports.MarketHistory`."""
         first_row = 0

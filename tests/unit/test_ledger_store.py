@@ -113,7 +113,7 @@ def write(
 ) -> ReplayStore:
     """Return a store that was given the entries, some at a time."""
     directory.mkdir(parents=True, exist_ok=True)
-    store = ReplayStore(directory, RUN | run, worker)
+    store = ReplayStore(directory, RUN | run, None if worker is None else lambda: worker, worker_after=0)
     for start in range(0, len(entries), size):
         store.write(entries[start : start + size])
         store.commit()
@@ -775,7 +775,7 @@ def test_a_real_process_writes_the_same_ledger(whole: RunReader, tmp_path: Path)
 @pytest.mark.parametrize("answer", [None, b"-no space left"])
 def test_a_process_that_died_is_a_storage_error(answer: bytes | None, tmp_path: Path) -> None:
     """With its own words if it had time for some, in one line; and abandoning the run does not fail a second time."""
-    store = ReplayStore(tmp_path, RUN, Gone(answer))
+    store = ReplayStore(tmp_path, RUN, lambda: Gone(answer), worker_after=0)
     with pytest.raises(StorageError) as refused:
         store.write(LIFE)
     assert "\n" not in str(refused.value)
@@ -809,7 +809,7 @@ FULL_DISK = textwrap.dedent(
             return
         if name.startswith("process"):  # the limit is inherited: too little to open the ledger, or for all of it
             limit(8192 if name == "process create" else 2 << 20)
-            store = ReplayStore(directory, RUN, ProcessWorker("bot.store.ledger_process"))
+            store = ReplayStore(directory, RUN, lambda: ProcessWorker("bot.store.ledger_process"), worker_after=0)
             store.write(many(20000))
             store.finish()
             return
@@ -894,3 +894,18 @@ def test_what_is_no_entry_is_not_written(entry: Any, tmp_path: Path) -> None:
 def test_a_store_whose_directory_is_gone_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         ReplayStore(tmp_path / "gone", RUN)
+
+
+@pytest.mark.parametrize("after", [1, 3, 1_000])
+def test_a_worker_that_starts_late_or_never_writes_the_same_ledger(tmp_path: Path, after: int) -> None:
+    """Entries that waited for it come first, and where it never starts they are written here."""
+    hashes = set()
+    for name, make_worker in (("here", None), ("there", lambda: ProcessWorker("bot.store.ledger_process"))):
+        directory = tmp_path / name
+        directory.mkdir()
+        store = ReplayStore(directory, RUN, make_worker, worker_after=after)
+        for entry in LIFE:
+            store.write([entry])
+        hashes.add(store.finish(rows_in=1))
+        assert (directory / "ledger.sqlite").exists()
+    assert len(hashes) == 1

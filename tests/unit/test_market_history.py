@@ -260,7 +260,6 @@ def test_a_range_holds_its_beginning_and_not_its_end(
     history = store.open("trades", from_ns=from_ns, to_ns=to_ns)
     slabs = list(history.slabs(4))
     assert [t for slab in slabs for t in slab.ts_ns.tolist()] == want
-    assert history.row_count() >= len(want)
     if want:
         assert join(slabs).first_row == 0
         assert history.span_ns() == (want[0], want[-1] + 1)
@@ -326,8 +325,7 @@ def test_only_the_row_groups_of_the_range_are_read(
 def test_opening_a_file_reads_no_row(store: Store, groups_read: list[int]) -> None:
     """A year of trades opens at once."""
     store.write(good_trades(), row_group_size=3)
-    history = store.open("trades")
-    assert history.row_count() == ROWS
+    store.open("trades")
     assert not groups_read
 
 
