@@ -25,7 +25,8 @@ def test_default_toml_is_the_defaults() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.toml")), ids=lambda path: path.name)
 def test_every_config_loads(path: Path) -> None:
-    load(path)
+    """What ships is accepted, and asks for a strategy that there is."""
+    assert find_strategy(load(path).strategy.name)
 
 
 def test_every_denial_is_documented() -> None:
