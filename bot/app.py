@@ -181,6 +181,14 @@ def replay(
     )
     pipeline = _Pipeline(settings, market, strategy, predictors, store, (start_ns, data_end_ns), on_progress)
     log_file = logs.configure_file(directory / "log.jsonl")
+    log.info(
+        "run.started",
+        run_id=run_id,
+        strategy=strategy.name,
+        model_id=model_id,
+        config_hash=settings.config_hash(),
+        instruments=[instrument.name for instrument in instruments],
+    )
     watch = Stopwatch()
     is_whole = False
     try:
@@ -189,6 +197,14 @@ def replay(
             runner.run(pipeline.run())
         ledger_hash = pipeline.close(model_id, watch)
         is_whole = True
+        log.info(
+            "run.finished",
+            run_id=run_id,
+            rows_in=pipeline.rows_in,
+            late_trades=pipeline.late_trades,
+            ledger_hash=ledger_hash,
+            wall_seconds=round(watch.seconds(), 3),
+        )
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Interrupted(directory) from None
     except ActorFailed as failure:
@@ -353,9 +369,14 @@ class _Pipeline:
         return self._store.finish(
             data_hash=data_hash,
             rows_in=self.rows_in,
-            late_trades=sum(aggregator.late_count for aggregator in self._aggregators),
+            late_trades=self.late_trades,
             wall_seconds=round(watch.seconds(), 3),
         )
+
+    @property
+    def late_trades(self) -> int:
+        """Return how many trades came too late for their bar."""
+        return sum(aggregator.late_count for aggregator in self._aggregators)
 
     def abandon(self) -> None:
         """Keep what is finished of a run that will not be."""

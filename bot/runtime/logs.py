@@ -14,6 +14,7 @@ def configure(level: str = "warning", *, stream: TextIO | None = None) -> None:
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),  # when it was logged: the wall's time, also in a replay
         structlog.processors.format_exc_info,
     ]
     if out.isatty():

@@ -33,6 +33,14 @@ def test_a_run_leaves_all_its_files(finished: Path) -> None:
     assert not [name for name in names if name.endswith(".part")]
 
 
+def test_the_log_tells_the_run(finished: Path) -> None:
+    """JSON, a line an event: what began, and how it ended."""
+    events = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["run.started", "run.finished"]
+    assert events[1]["run_id"] == finished.name
+    assert events[1]["late_trades"] == 0
+
+
 def test_metrics_hold_what_they_promise(finished: Path) -> None:
     """Every key that other tools may rely on; JSON without NaN."""
     metrics = json.loads((finished / "metrics.json").read_text(), parse_constant=pytest.fail)
