@@ -178,13 +178,6 @@ class MarketSlab:
     forecasts: ForecastBatch | None = None
 
 
-def check_columns(batch: Columns) -> None:
-    """Raise ValueError unless all columns of `batch` are equally long."""
-    lengths = {name: len(getattr(batch, name)) for name in batch._columns()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"columns of {type(batch).__name__} differ in length: {lengths}")
-
-
 def column_names(kind: type[Columns]) -> tuple[str, ...]:
     """Return the names of the columns of a batch type, in order."""
     return kind._columns()

@@ -70,7 +70,7 @@ class RunSettings(_Section):
         1,
         ge=0,
         lt=2**63,
-        description="recorded with the run; what draws numbers has a seed of its own, and --seed sets them all",
+        description="recorded with the run; --seed sets it and delays.seed, the sample market has a seed of its own",
     )
     start: Time = Field(None, description="first moment to replay, UTC; empty for as early as the data goes")
     end: Time = Field(None, description="first moment not to replay, UTC; empty for as late as the data goes")

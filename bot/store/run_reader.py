@@ -1,7 +1,6 @@
 """Reads a finished run: the ledger's tables and the tape, as frames."""
 
 import sqlite3
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +64,6 @@ class RunReader:
         )
         query = select(fills, intents.c.decision_id, intents.c.mark_price).select_from(joined).order_by(fills.c.seq)
         return pd.DataFrame(self._rows(query), columns=[*(c.name for c in fills.columns), "decision_id", "mark_price"])
-
-    def start_cash(self) -> Decimal:
-        """Return what the account started with."""
-        cash = self.run()["start_cash"]
-        assert isinstance(cash, Decimal)
-        return cash
 
     def tape(self) -> pd.DataFrame:
         """Return the bars with position and profit; empty where the run closed none."""

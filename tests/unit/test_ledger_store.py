@@ -257,7 +257,7 @@ def test_numbers_come_back_as_they_went_in(number: str, tmp_path: Path) -> None:
         EquityMarked(ts_ns=1, cash=value, unrealized_pnl=value, equity=value, marks=()),
     ]
     reader = finished(tmp_path, entries, start_cash=value)
-    assert reader.start_cash() == value
+    assert reader.run()["start_cash"] == value
     (row,) = reader.frame("fills").to_dict("records")
     for name in ("price", "qty", "fee", "position_qty"):
         assert row[name] == value
