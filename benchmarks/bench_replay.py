@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import market
-from bot import app
+from bot.app.replay import replay
 from bot.core.bars import BarAggregator
 from bot.runtime.env import Stopwatch, peak_memory_bytes
 from bot.runtime.settings import Settings, load
@@ -44,7 +44,7 @@ def replay_seconds(history: Any, overrides: tuple[str, ...]) -> list[float]:
     seconds = []
     with tempfile.TemporaryDirectory() as out:
         for _ in range(RUNS + 1):
-            seconds.append(app.replay(settings(out, overrides), [(market.INSTRUMENT, history)]).engine_seconds)
+            seconds.append(replay(settings(out, overrides), [(market.INSTRUMENT, history)]).engine_seconds)
     return seconds[1:]  # the first one warms up
 
 
@@ -97,7 +97,7 @@ def memory() -> dict[str, Any]:
     """Measure the peak memory of a replay of ten million trades from Parquet, in a process of its own."""
     with tempfile.TemporaryDirectory() as out:
         history = market.open_history(market.trades_file(10_000_000), "trades")
-        app.replay(settings(out, SMA), [(market.INSTRUMENT, history)])
+        replay(settings(out, SMA), [(market.INSTRUMENT, history)])
     return figure("peak memory, 10 M trades from Parquet", "MB", [peak_memory_bytes() / 1e6], lambda x: x)
 
 

@@ -5,7 +5,7 @@ A live message is a batch of one or a few rows, replay sends thousands; no stage
 """
 
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -121,6 +121,95 @@ class BarBatch(Columns):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EventBarBatch(BarBatch):
+    """Closed bars whose end the market decides, not the clock: so many trades, so much volume, such an imbalance.
+
+    `scale_ns` is 0: the bars have no common length. `open_ns` is the time of a bar's first trade, `end_ns` of its
+    last; two bars may begin or end at the same ns.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (*BarBatch.COLUMNS, "end_ns")
+
+    rule: str  # what closes a bar, such as "volume:100"
+    end_ns: I64
+
+    @property
+    def close_ns(self) -> I64:
+        """Return when each bar ended."""
+        return self.end_ns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BookDeltaBatch(Columns):
+    """Changes of an order book, one row per level: what `core.order_book` is built from.
+
+    The rows of one message stand together and share `update`; they take effect as one. A message of kind SNAPSHOT
+    replaces the whole book.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "ts_ns",
+        "known_ns",
+        "update",
+        "previous",
+        "is_snapshot",
+        "is_bid",
+        "price_ticks",
+        "qty_steps",
+    )
+
+    instrument: Instrument
+    first_row: int
+    ts_ns: I64  # when the book changed, the venue's clock
+    known_ns: I64  # when we learned of it; the venue's clock where the source tells no other
+    update: I64  # the message's number in the venue's sequence
+    previous: I64  # the number that must have come before it; -1 where the venue does not say
+    is_snapshot: NDArray[np.bool_]
+    is_bid: NDArray[np.bool_]
+    price_ticks: I64
+    qty_steps: I64  # what now rests at the price; 0 removes the level
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BookBatch(Columns):
+    """The best levels of an order book after each of its updates.
+
+    Shapes: N rows, D levels a side, the best first. A level that does not exist has quantity 0 and price 0.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "ts_ns",
+        "known_ns",
+        "bid_ticks",
+        "bid_steps",
+        "ask_ticks",
+        "ask_steps",
+        "is_trusted",
+    )
+
+    instrument: Instrument
+    first_row: int
+    ts_ns: I64  # when the book became so, the venue's clock
+    known_ns: I64  # from when on it may be acted upon
+    bid_ticks: I64  # [N, D]
+    bid_steps: I64  # [N, D]
+    ask_ticks: I64  # [N, D]
+    ask_steps: I64  # [N, D]
+    is_trusted: NDArray[np.bool_]  # False from a gap or a crossed book until the next snapshot
+
+    @property
+    def depth(self) -> int:
+        """Return D."""
+        return int(self.bid_ticks.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FundingBatch(Columns):
     """Settled funding rates of one instrument, in order of time; a positive rate is paid by longs to shorts."""
 
@@ -133,6 +222,27 @@ class FundingBatch(Columns):
 
     def __len__(self) -> int:
         return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FeatureBatch(Columns):
+    """Features of one instrument and one time scale, one row per closed bar.
+
+    Shapes: N bars, F features, in the order of their schema. NaN: not known yet, or not known at all.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("close_ns", "known_ns", "values")
+
+    instrument: Instrument
+    first_row: int  # row number of the first bar in its own stream
+    scale: str  # "5m", or what closes the bars, such as "volume:100"
+    schema_hash: str  # which features, in which order, by which formulas
+    close_ns: I64  # the bar's close
+    known_ns: I64  # from when on the row may be acted upon: the bar's own
+    values: F64  # [N, F]
+
+    def __len__(self) -> int:
+        return len(self.close_ns)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -174,6 +284,7 @@ class MarketSlab:
     trades: TradeBatch | None = None
     base_bars: BarBatch | None = None  # the source's own bars, where there are no trades
     bars: Mapping[int, BarBatch]  # by scale, in ns
+    event_bars: Mapping[str, EventBarBatch] = field(default_factory=dict)  # by rule
     late_trades: int = 0  # left out of every bar: they came after theirs had closed
     forecasts: ForecastBatch | None = None
 
@@ -187,8 +298,8 @@ def is_same(left: Columns, right: Columns) -> bool:
     """Return whether two batches agree bit for bit, in columns and in all that describes them."""
     if type(left) is not type(right):
         return False
-    for field in fields(left):  # type: ignore[arg-type]
-        a, b = getattr(left, field.name), getattr(right, field.name)
+    for each in fields(left):  # type: ignore[arg-type]
+        a, b = getattr(left, each.name), getattr(right, each.name)
         if isinstance(a, np.ndarray):
             if a.dtype != b.dtype or a.shape != b.shape or a.tobytes() != b.tobytes():
                 return False

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bot import app
+from bot.app.replay import Replayed, open_market
+from bot.app.runs import audit
 from tests.support.replays import NO_DELAYS, file_market, rows, run, settings_with, small_market
 from tests.support.shared_data import shared_file
 from tests.support.sma_reference import ReferenceFill, reference_on_bars, reference_on_trades
@@ -17,7 +18,7 @@ from tests.support.sma_reference import ReferenceFill, reference_on_bars, refere
 SMA = (*NO_DELAYS, "strategy.name=sma_cross", "risk.mark_age_max=1d")
 
 
-def assert_same(done: app.Replayed, fills: list[ReferenceFill], equity: list[tuple[int, Decimal]]) -> None:
+def assert_same(done: Replayed, fills: list[ReferenceFill], equity: list[tuple[int, Decimal]]) -> None:
     """Every fill agrees to the last digit, and the equity at every bar to 1e-8."""
     ours = rows(done, "select ts_event_ns, side, price, qty, fee, position_qty from fills order by seq")
     assert len(ours) == len(fills)
@@ -31,7 +32,7 @@ def assert_same(done: app.Replayed, fills: list[ReferenceFill], equity: list[tup
     wanted_equity = {close_ns: float(value) for close_ns, value in equity}
     assert found_equity.keys() == wanted_equity.keys()
     assert max(abs(found_equity[at] - wanted_equity[at]) for at in found_equity) <= 1e-8
-    assert not app.audit(done.directory).problems
+    assert not audit(done.directory).problems
 
 
 def trades_of(frame: pd.DataFrame) -> Any:
@@ -111,7 +112,7 @@ def full_benchmark_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _sample_trades(directory: Path) -> Path:
     """Make four days of the sample market, two trades a minute, and return its trades alone, without funding."""
-    app.open_market(settings_with(directory, small_market(directory, days=4, trades_per_day=3_000)))
+    open_market(settings_with(directory, small_market(directory, days=4, trades_per_day=3_000)))
     (path,) = directory.glob("trades-*.parquet")
     return path
 

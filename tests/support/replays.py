@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bot import app
+from bot.app.replay import Replayed, open_market, replay
 from bot.runtime.settings import Settings, load
 
 NO_DELAYS = (
@@ -57,12 +57,12 @@ def settings_with(out: Path, overrides: Sequence[str], market: dict[str, Any] | 
     return Settings(**(settings.model_dump(mode="json") | {"market": market}))
 
 
-def run(settings: Settings) -> app.Replayed:
+def run(settings: Settings) -> Replayed:
     """Replay."""
-    return app.replay(settings, app.open_market(settings))
+    return replay(settings, open_market(settings))
 
 
-def rows(done: app.Replayed, query: str) -> list[tuple[Any, ...]]:
+def rows(done: Replayed, query: str) -> list[tuple[Any, ...]]:
     """Return what a query of the run's ledger gives."""
     connection = sqlite3.connect(done.directory / "ledger.sqlite")
     try:

@@ -16,8 +16,8 @@ RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()
 # The rooms as they are meant, one module each.
 ROOMS = (
     "bot/__main__.py",
-    "bot/app.py",
-    "bot/cli.py",
+    "bot/app/replay.py",
+    "bot/cli/main.py",
     "bot/ports.py",
     "bot/actors/ledger.py",
     "bot/core/order.py",
@@ -35,8 +35,8 @@ ROOMS = (
 )
 ALLOWED = {
     "bot/__main__.py": "from bot import cli",
-    "bot/cli.py": "from bot import app",
-    "bot/app.py": "import asyncio, strategies.sma, models.artifact\nfrom bot import report, store",
+    "bot/cli/main.py": "from bot import app",
+    "bot/app/replay.py": "import asyncio, strategies.sma, models.artifact\nfrom bot import report, store",
     "bot/actors/ledger.py": "import asyncio, structlog\nfrom bot import ports\nfrom bot.core import order",
     "bot/runtime/env.py": "import random, secrets, threading, time, uuid",
     "bot/store/tables.py": "import sqlalchemy\nfrom bot import ports",
@@ -53,7 +53,7 @@ PLANTED = [
     ("layers", "bot/ports.py", "from bot.runtime import env"),
     ("layers", "bot/ports.py", "import strategies.sma"),
     ("layers", "bot/store/tables.py", "from bot import app"),
-    ("layers", "bot/app.py", "from bot import cli"),
+    ("layers", "bot/app/replay.py", "from bot import cli"),
     ("layers", "bot/actors/ledger.py", "from bot.store import tables"),
     ("layers", "bot/actors/ledger.py", "from bot.venues.simulated import venue"),
     ("layers", "bot/report/html.py", "from bot.store import tables"),

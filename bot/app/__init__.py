@@ -1,0 +1,1 @@
+"""Wires the parts: the one room that knows them all."""
