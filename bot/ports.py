@@ -108,10 +108,13 @@ class Context(Protocol):
     def instrument(self, name: str) -> Instrument:
         """Return the instrument's filters."""
 
-    def bars(self, instrument: str, scale_ns: int, count: int) -> BarBatch:
-        """Return the newest `count` closed bars known by now, oldest first; fewer where there are fewer."""
+    def bars(self, instrument: str, scale: int | str, count: int) -> BarBatch:
+        """Return the newest `count` closed bars known by now, oldest first; fewer where there are fewer.
 
-    def column(self, instrument: str, scale_ns: int, name: str) -> NDArray[Any]:
+        A scale is a bar's length in ns, or the rule that closes it, such as "volume:100".
+        """
+
+    def column(self, instrument: str, scale: int | str, name: str) -> NDArray[Any]:
         """Return the strategy's own column `name` for the bars known by now, the newest last."""
 
     def position(self, instrument: str) -> Position:
@@ -130,6 +133,10 @@ class StrategySpec(Protocol):
     @property
     def scales_ns(self) -> tuple[int, ...]:
         """Return the scales whose bars it wants to be told of, or to look back on."""
+
+    @property
+    def event_rules(self) -> tuple[str, ...]:
+        """Return the same of the bars that the market closes: rules such as "volume:100"."""
 
     @property
     def wants_forecasts(self) -> bool:

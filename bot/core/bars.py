@@ -12,6 +12,8 @@ The rules, each with its test in `tests/unit/test_bars.py`:
 * A coarser bar is made of its smaller ones, so sixty 1 s bars are exactly the 1 m bar: EMPTY ones count for nothing
   unless all are, and one GAP or PARTIAL makes it PARTIAL. A coarser bar whose beginning the source does not cover is
   not made at all; nor is one that the source's end cuts off.
+
+Bars that the market closes rather than the clock are made beside them, of trades alone: see `core.event_bars`.
 """
 
 import math
@@ -21,9 +23,11 @@ import numpy as np
 from numba import njit
 
 from bot.core.durations import format_duration
+from bot.core.event_bars import EventBarScan
+from bot.core.event_rules import parse_event_rule
 from bot.domain.errors import DataError
 from bot.domain.instrument import Instrument
-from bot.domain.market import EMPTY, GAP, I64, NO_FLOW, PARTIAL, BarBatch, MarketSlab, TradeBatch
+from bot.domain.market import EMPTY, GAP, I64, NO_FLOW, PARTIAL, BarBatch, EventBarBatch, MarketSlab, TradeBatch
 
 # Columns of the accumulators and of the scans' output.
 _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _TURNOVER, _COUNT, _BUY, _FLAGS = range(9)
@@ -40,9 +44,11 @@ class BarAggregator:
         lateness_ns: how long after its close a bar stays open for late trades.
         gap_max_ns: the longest stretch without a row that is filled with flat bars.
         source_scale_ns: the length of the source's bars; None where the source is trades.
+        event_rules: what closes the bars that the clock does not, such as "volume:100"; only of trades.
 
     Raises:
-        ValueError: a scale is not positive, or not a multiple of the source's bars.
+        ValueError: a scale is not positive, or not a multiple of the source's bars; a rule is none, or cannot be
+            followed without trades.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class BarAggregator:
         lateness_ns: int,
         gap_max_ns: int,
         source_scale_ns: int | None = None,
+        event_rules: Sequence[str] = (),
     ) -> None:
         if not scales_ns or min(scales_ns) <= 0:
             raise ValueError(f"time scales must be positive and not none: {list(scales_ns)}")
@@ -61,6 +68,14 @@ class BarAggregator:
             if scale_ns % self._base_ns:
                 made, source = format_duration(scale_ns), format_duration(self._base_ns)
                 raise ValueError(f"{made} bars cannot be made of {source} bars; ask for multiples of {source}")
+        if event_rules and source_scale_ns:
+            source = format_duration(source_scale_ns)
+            raise ValueError(
+                f"{event_rules[0]} bars are made of trades, and {instrument.name} has {source} bars; give it a source "
+                "of trades, or ask for lengths alone"
+            )
+        events = [EventBarScan(instrument, parse_event_rule(rule), lateness_ns=lateness_ns) for rule in event_rules]
+        self._events = {event.rule: event for event in events}
         self._instrument = instrument
         self._lateness_ns = lateness_ns
         self._gap_max_ns = gap_max_ns
@@ -86,6 +101,7 @@ class BarAggregator:
             watermark_ns=self._trades.watermark_ns,
             trades=batch,
             bars=self._fold(base, self._lateness_ns),
+            event_bars=self._scan_events(batch),
             late_trades=self._trades.late_count - late_before,
         )
 
@@ -106,9 +122,15 @@ class BarAggregator:
     def on_watermark(self, watermark_ns: int) -> MarketSlab:
         """Return the bars that close because no trade before `watermark_ns` will come any more."""
         base = self._trades.close_until(self._instrument, watermark_ns)
+        for event in self._events.values():
+            event.pass_watermark(watermark_ns)
         return MarketSlab(
             instrument=self._instrument, watermark_ns=watermark_ns, bars=self._fold(base, self._lateness_ns)
         )
+
+    def _scan_events(self, batch: TradeBatch) -> dict[str, EventBarBatch]:
+        made = {rule: event.scan(batch) for rule, event in self._events.items()}
+        return {rule: bars for rule, bars in made.items() if len(bars)}
 
     def _fold(self, base: I64, lateness_ns: int) -> dict[int, BarBatch]:
         bars: dict[int, BarBatch] = {}

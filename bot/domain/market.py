@@ -102,6 +102,10 @@ class BarBatch(Columns):
         """Return the end of each interval."""
         return self.open_ns + self.scale_ns
 
+    def close_at(self, row: int) -> int:
+        """Return the end of one bar."""
+        return int(self.open_ns[row]) + self.scale_ns
+
     @property
     def closes(self) -> F64:
         """Return the closing prices in quote currency per base unit."""
@@ -138,13 +142,17 @@ class EventBarBatch(BarBatch):
         """Return when each bar ended."""
         return self.end_ns
 
+    def close_at(self, row: int) -> int:
+        """Return when one bar ended."""
+        return int(self.end_ns[row])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BookDeltaBatch(Columns):
     """Changes of an order book, one row per level: what `core.order_book` is built from.
 
-    The rows of one message stand together and share `update`; they take effect as one. A message of kind SNAPSHOT
-    replaces the whole book.
+    The rows of one message stand together and take effect as one, with the row that says `is_last`. A message of kind
+    SNAPSHOT replaces the whole book. A message without levels is one row of price 0 and quantity 0.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
@@ -153,6 +161,7 @@ class BookDeltaBatch(Columns):
         "update",
         "previous",
         "is_snapshot",
+        "is_last",
         "is_bid",
         "price_ticks",
         "qty_steps",
@@ -165,6 +174,7 @@ class BookDeltaBatch(Columns):
     update: I64  # the message's number in the venue's sequence
     previous: I64  # the number that must have come before it; -1 where the venue does not say
     is_snapshot: NDArray[np.bool_]
+    is_last: NDArray[np.bool_]  # the message ends with this row
     is_bid: NDArray[np.bool_]
     price_ticks: I64
     qty_steps: I64  # what now rests at the price; 0 removes the level
@@ -177,12 +187,14 @@ class BookDeltaBatch(Columns):
 class BookBatch(Columns):
     """The best levels of an order book after each of its updates.
 
-    Shapes: N rows, D levels a side, the best first. A level that does not exist has quantity 0 and price 0.
+    Shapes: N rows, D levels a side, the best first. A level that does not exist has quantity 0 and price 0; a book that
+    is not trusted shows none.
     """
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "ts_ns",
         "known_ns",
+        "update",
         "bid_ticks",
         "bid_steps",
         "ask_ticks",
@@ -194,6 +206,7 @@ class BookBatch(Columns):
     first_row: int
     ts_ns: I64  # when the book became so, the venue's clock
     known_ns: I64  # from when on it may be acted upon
+    update: I64  # the number of the message that made it so
     bid_ticks: I64  # [N, D]
     bid_steps: I64  # [N, D]
     ask_ticks: I64  # [N, D]

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from bot.domain.instrument import Instrument
-from bot.domain.market import BarBatch, ForecastBatch, MarketSlab, TradeBatch
+from bot.domain.market import BarBatch, EventBarBatch, ForecastBatch, MarketSlab, TradeBatch
 from tests.support.bars_reference import ReferenceBar, ReferenceTrade
 
 INSTRUMENT = Instrument(
@@ -22,7 +22,7 @@ INSTRUMENT = Instrument(
 )
 
 B = TypeVar("B", TradeBatch, BarBatch)
-C = TypeVar("C", TradeBatch, BarBatch, ForecastBatch)
+C = TypeVar("C", TradeBatch, BarBatch, EventBarBatch, ForecastBatch)
 
 
 def trades_of(rows: Sequence[ReferenceTrade], *, first_row: int = 0) -> TradeBatch:
