@@ -1,0 +1,156 @@
+"""Features of one instrument on every scale, from closed bars and what was known beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bot.core.book_features import BookBarScan
+from bot.core.durations import parse_duration
+from bot.core.features.inputs import BAR_INPUTS, INPUTS, Origin, fill_bar_inputs
+from bot.core.features.joins import Newest, SameInterval, VarianceFold
+from bot.core.features.program import FeatureProgram
+from bot.core.features.schema import FeatureSchema
+from bot.domain.instrument import Instrument
+from bot.domain.market import F64, BarBatch, BookBatch, EventBarBatch, FeatureBatch, FundingBatch
+
+_FUNDING_INTERVAL_NS = 8 * 3_600_000_000_000
+
+
+@dataclass(kw_only=True, slots=True)
+class _Scale:
+    """What is carried on for one scale."""
+
+    name: str
+    length_ns: int | None  # None where the market decides it
+    program: FeatureProgram
+    funding: Newest = field(default_factory=Newest)
+    marks: Newest = field(default_factory=Newest)
+    variance: VarianceFold = field(default_factory=VarianceFold)
+    reference: SameInterval = field(default_factory=SameInterval)
+    book: BookBarScan | None = None
+
+
+class FeatureEngine:
+    """Turn closed bars into features, in any cut.
+
+    What is joined to bars (funding, mark prices, another instrument's bars, the order book) must be handed over before
+    the bars that may see it: whoever drives the engine holds bars back until the other streams have come as far.
+    Something that comes too late is not seen; nothing is ever seen too early.
+
+    Args:
+        schema: what to compute, on which scales.
+        instrument: what the bars are of.
+        funding_interval_ns: the time between two settlements, for `funding_clock`.
+        finest_ns: the length of the bars that `realised_volatility` is made of; the schema's smallest if left out. A
+            scale that is no multiple of it has none.
+    """
+
+    def __init__(
+        self,
+        schema: FeatureSchema,
+        instrument: Instrument,
+        *,
+        funding_interval_ns: int = _FUNDING_INTERVAL_NS,
+        finest_ns: int | None = None,
+    ) -> None:
+        self._schema = schema
+        self._instrument = instrument
+        self._funding_interval_ns = funding_interval_ns
+        self._joined = tuple(name for name in schema.inputs if name not in BAR_INPUTS)
+        origins = {INPUTS[name].origin for name in self._joined}
+        self._is_finer_read = Origin.FINER in origins
+        inputs = (*BAR_INPUTS, *self._joined)
+        self._scales = {
+            scale: _Scale(
+                name=scale,
+                length_ns=None if ":" in scale else parse_duration(scale),
+                program=FeatureProgram(schema.formulas, inputs),
+                book=BookBarScan() if Origin.BOOK in origins else None,
+            )
+            for scale in schema.scales
+        }
+        self._by_length = {scale.length_ns: scale for scale in self._scales.values() if scale.length_ns is not None}
+        self._finest_ns = finest_ns or min(self._by_length, default=0)
+
+    def on_funding(self, batch: FundingBatch) -> None:
+        """Learn of settled funding rates: each is known from its settlement on."""
+        for scale in self._scales.values():
+            scale.funding.add(batch.ts_ns, batch.rate_e8 / 1e8)
+
+    def on_marks(self, bars: BarBatch) -> None:
+        """Learn of closed mark-price bars of the same instrument: each is known from its own known time on."""
+        for scale in self._scales.values():
+            scale.marks.add(bars.known_ns, bars.closes)
+
+    def on_reference(self, bars: BarBatch) -> None:
+        """Learn of the reference instrument's closed bars of one of the scales."""
+        scale = self._scale_of(bars)
+        if scale is not None:
+            scale.reference.add(bars)
+
+    def on_book(self, rows: BookBatch) -> None:
+        """Learn of the order book's next states."""
+        for scale in self._scales.values():
+            if scale.book is not None:
+                scale.book.on_book(rows)
+
+    def on_bars(self, batches: Sequence[BarBatch]) -> dict[str, FeatureBatch]:
+        """Return the features of the next closed bars of each scale of the schema, one row a bar.
+
+        `batches` are those that became known together, at most one of each scale. Scales that the schema does not name
+        may be among them, such as the one that `realised_volatility` is made of.
+        """
+        if self._is_finer_read:
+            self._fold_finest(batches)
+        made = {}
+        for bars in batches:
+            scale = self._scale_of(bars)
+            if scale is not None and len(bars):
+                made[scale.name] = self._features(scale, bars)
+        return made
+
+    def _features(self, scale: _Scale, bars: BarBatch) -> FeatureBatch:
+        columns_IN = np.empty((len(BAR_INPUTS) + len(self._joined), len(bars)))
+        fill_bar_inputs(bars, columns_IN, funding_interval_ns=self._funding_interval_ns)
+        if self._joined:
+            joined = self._join(scale, bars)
+            for row, name in enumerate(self._joined, len(BAR_INPUTS)):
+                columns_IN[row] = joined[name]
+        return FeatureBatch(
+            instrument=self._instrument,
+            first_row=bars.first_row,
+            scale=scale.name,
+            schema_hash=self._schema.hash,
+            close_ns=bars.close_ns,
+            known_ns=bars.known_ns,
+            values=scale.program.update(columns_IN),
+        )
+
+    def _join(self, scale: _Scale, bars: BarBatch) -> Mapping[str, F64]:
+        """Return the inputs that do not come from the bars themselves."""
+        joined: dict[str, F64] = {}
+        if "funding_rate" in self._joined:
+            joined["funding_rate"] = scale.funding.take(bars.close_ns)
+        if "mark_close" in self._joined:
+            joined["mark_close"] = scale.marks.take(bars.known_ns)
+        if self._is_finer_read:
+            joined["realised_variance"] = scale.variance.take(bars)
+        if "ref_close" in self._joined:
+            joined["ref_close"] = scale.reference.take(bars)
+        if scale.book is not None:
+            joined |= scale.book.on_bars(bars)
+        return joined
+
+    def _fold_finest(self, batches: Sequence[BarBatch]) -> None:
+        for finest in batches:
+            if finest.scale_ns == self._finest_ns and finest.scale_ns:
+                close_ns, closes = finest.close_ns, finest.closes
+                for length_ns, scale in self._by_length.items():
+                    if length_ns % self._finest_ns == 0:
+                        scale.variance.add(close_ns, closes, length_ns)
+
+    def _scale_of(self, bars: BarBatch) -> _Scale | None:
+        if isinstance(bars, EventBarBatch):
+            return self._scales.get(bars.rule)
+        return self._by_length.get(bars.scale_ns)
