@@ -1,0 +1,1 @@
+"""From features and bars to what a model is fitted on: labels, weights, samples and splits."""
