@@ -7,22 +7,27 @@ import asyncio
 import fcntl
 import gc
 import os
+import queue
 import resource
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bot.core.calendar import NEVER, Key
 from bot.ports import Cancelable
 from bot.runtime.virtual_loop import VirtualLoop
+
+T = TypeVar("T")
 
 
 class SystemClock:
@@ -167,6 +172,95 @@ class Stopwatch:
     def seconds(self) -> float:
         """Return the seconds since it was made."""
         return time.perf_counter() - self._start
+
+
+class Stopped(Exception):
+    """The work was told to stop, and did."""
+
+
+class StopFlag:
+    """How a thread that works is told to stop, and what it sleeps on."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def stop(self) -> None:
+        """End the sleep there is, and every later one."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, for 0 s to see whether to go on.
+
+        Raises:
+            Stopped: told to stop, before or meanwhile.
+        """
+        if self._event.wait(seconds):
+            raise Stopped
+
+
+def run_in_thread(work: Callable[[StopFlag], T]) -> T:
+    """Return what `work` returns, done in a thread: Ctrl-C is heard at once, however long a call in it blocks.
+
+    Ctrl-C sets the flag and waits for the work to end; a second one leaves it.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. Also whatever the work raises.
+    """
+    flag = StopFlag()
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work(flag))
+        except BaseException as error:  # purity: handed on to the caller's thread, which raises it
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()
+        return outcome.result()
+    except KeyboardInterrupt:
+        flag.stop()
+        if thread.ident is not None:
+            outcome.exception()
+        raise
+
+
+def read_ahead(items: Iterator[T], bound: int = 2) -> Iterator[T]:
+    """Yield the items of an iterator that is run in a thread, at most `bound` items ahead.
+
+    What it raises is raised here. Leaving early ends the thread once the item in the making is done.
+    """
+    waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(bound)
+    left = threading.Event()
+
+    def run() -> None:
+        end: BaseException | None = None
+        try:
+            for item in items:
+                waiting.put((item, None))
+                if left.is_set():
+                    return
+        except BaseException as error:  # purity: handed on to the reader's thread, which raises it
+            end = error
+        waiting.put((None, end or StopIteration()))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, end = waiting.get()
+            if isinstance(end, StopIteration):
+                return
+            if end is not None:
+                raise end
+            yield item  # type: ignore[misc]
+    finally:
+        left.set()
+        while thread.is_alive():  # it may be waiting for room
+            with suppress(queue.Empty):
+                waiting.get(timeout=0.01)
+        thread.join()
 
 
 def seeded_generator(seed: int, stream: str) -> np.random.Generator:

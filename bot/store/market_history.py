@@ -9,25 +9,21 @@ Only the row groups that the range of time touches are read. A row that cannot b
 number and what is wrong: nothing is repaired silently.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bot.domain.errors import DataError
 from bot.domain.instrument import Instrument
 from bot.domain.market import I64, NO_FLOW, BarBatch, FundingBatch, TradeBatch
+from bot.store.funding_history import read_funding
+from bot.store.parquet_files import EARLIEST_MS, LATEST_MS, MS, check_schema, guarded, open_parquet, times_ns, when
 
 _READ_ROWS = 1 << 17  # rows decoded at a time, whatever the slabs' size
-_MS = 1_000_000
-# Times outside are in another unit, or nonsense: a ts in seconds lies before, one in microseconds after.
-_EARLIEST_MS = 10**12
-_LATEST_MS = 4_102_444_800_000
 
 
 class ParquetHistory:
@@ -38,7 +34,7 @@ class ParquetHistory:
         path: the Parquet file.
         kind: what it holds.
         scale_ns: the bars' length; of trades None.
-        funding_path: settled funding rates (`ts` ms, `symbol`, `funding_rate`), None for none.
+        funding_path: settled funding rates, a Parquet file or a folder of the store; None for none.
         from_ns, to_ns: the range; None for as far as the file goes.
         off_grid: "refuse" prices and quantities between ticks or steps, or "round" them to the nearest.
 
@@ -66,10 +62,10 @@ class ParquetHistory:
         self._from_ns = from_ns if from_ns is not None else -(2**62)
         self._to_ns = to_ns if to_ns is not None else 2**62
         self._off_grid = off_grid
-        self._file = _open(path)
+        self._file = open_parquet(path)
         self._size = "size" if "size" in self._file.schema_arrow.names else "qty"
         self._columns = ["ts", "price", self._size, "side"] if kind == "trades" else ["ts", *_OHLC, "volume"]
-        _check_schema(self._file, path, self._columns, kind)
+        check_schema(self._file, path, self._columns, kind)
         self.rounded_count = 0  # values that were off the grid and rounded to it
 
     @property
@@ -83,7 +79,7 @@ class ParquetHistory:
         first = self._edge(groups, 0) if groups else None
         last = self._edge(groups, -1) if groups else None
         if first is None or last is None:
-            raise DataError(f"{self._path}: nothing between {_iso(self._from_ns)} and {_iso(self._to_ns)}")
+            raise DataError(f"{self._path}: nothing between {when(self._from_ns)} and {when(self._to_ns)}")
         return first, last + (self._scale_ns or 1)
 
     def slabs(self, rows: int) -> Iterator[Any]:
@@ -101,27 +97,7 @@ class ParquetHistory:
 
     def funding(self) -> FundingBatch | None:
         """See `ports.MarketHistory`."""
-        path = self._funding_path
-        if path is None:
-            return None
-        names = ["ts", "symbol", "funding_rate"]
-        file = _open(path)
-        _check_schema(file, path, names, "funding")
-        table = _guarded(path, lambda: file.read(names))
-        ts_ns = _times(table, path, 0)
-        keep = (table["symbol"].to_numpy(zero_copy_only=False) == self._instrument.name) & (ts_ns >= self._from_ns)
-        keep &= ts_ns < self._to_ns
-        rate = table["funding_rate"].to_numpy(zero_copy_only=False).astype(np.float64)[keep]
-        ts_ns = ts_ns[keep]
-        bad = ~np.isfinite(rate) | ~(np.abs(rate) <= 0.1) | (np.diff(ts_ns, prepend=-(2**62)) <= 0)
-        if bad.any():
-            raise DataError(
-                f"{path}: the rate of {self._instrument.name} at {_iso(int(ts_ns[np.argmax(bad)]))} is "
-                f"{rate[np.argmax(bad)]} or out of order; check the file: a rate is a fraction such as 0.0001"
-            )
-        return FundingBatch(
-            instrument=self._instrument, first_row=0, ts_ns=ts_ns, rate_e8=np.rint(rate * 1e8).astype(np.int64)
-        )
+        return read_funding(self._instrument, self._funding_path, self._from_ns, self._to_ns)
 
     def _groups(self) -> list[int]:
         """Return the row groups that may hold rows of the range, by their statistics."""
@@ -139,10 +115,10 @@ class ParquetHistory:
         """
         metadata = self._file.metadata
         column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "ts")
-        known = _guarded(self._path, lambda: metadata.row_group(group).column(column).statistics)
-        if known is None or not known.has_min_max or not _EARLIEST_MS <= known.min <= known.max < _LATEST_MS:
+        known = guarded(self._path, lambda: metadata.row_group(group).column(column).statistics)
+        if known is None or not known.has_min_max or not EARLIEST_MS <= known.min <= known.max < LATEST_MS:
             return None
-        return known.min * _MS, known.max * _MS
+        return known.min * MS, known.max * MS
 
     def _edge(self, groups: list[int], end: Literal[0, -1]) -> int | None:
         """Return the first or last time inside the range, reading as few row groups as can tell."""
@@ -150,8 +126,8 @@ class ParquetHistory:
             span_ns = self._group_span_ns(group)
             if span_ns is not None and self._from_ns <= span_ns[0] and span_ns[1] < self._to_ns:
                 return span_ns[end]
-            table = _guarded(self._path, lambda g=group: self._file.read_row_group(g, ["ts"]))
-            ts_ns = _times(table, self._path, self._group_row(group))
+            table = guarded(self._path, lambda g=group: self._file.read_row_group(g, ["ts"]))
+            ts_ns = times_ns(table, self._path, self._group_row(group))
             inside = ts_ns[(ts_ns >= self._from_ns) & (ts_ns < self._to_ns)]
             if len(inside):
                 return int(inside[end])
@@ -161,7 +137,7 @@ class ParquetHistory:
         """Return the file's row number of a row group's first row."""
         return sum(self._file.metadata.row_group(before).num_rows for before in range(group))
 
-    def _tables(self) -> Iterator[tuple[pa.Table, int]]:
+    def _tables(self) -> Iterator[tuple[Any, int]]:
         """Yield the rows inside the range, with the file's number of the first; the order of all that is read is kept.
 
         Raises:
@@ -171,9 +147,9 @@ class ParquetHistory:
         for groups in _runs(self._groups()):
             file_row = self._group_row(groups[0])
             batches = self._file.iter_batches(_READ_ROWS, row_groups=groups, columns=self._columns)
-            while (batch := _guarded(self._path, lambda b=batches: next(b, None))) is not None:
+            while (batch := guarded(self._path, lambda b=batches: next(b, None))) is not None:
                 if batch.num_rows:
-                    ts_ns = _times(batch, self._path, file_row)
+                    ts_ns = times_ns(batch, self._path, file_row)
                     steps = np.diff(ts_ns, prepend=last_ns)
                     self._refuse(steps < 0, file_row, "goes back in time; sort the file by ts")
                     if self._kind == "bars":
@@ -201,7 +177,7 @@ class ParquetHistory:
         return TradeBatch(
             instrument=self._instrument,
             first_row=first_row,
-            ts_ns=_times(table, self._path, file_row),
+            ts_ns=times_ns(table, self._path, file_row),
             price_ticks=price_ticks,
             qty_steps=qty_steps,
             is_buy=self._sides(table, file_row),
@@ -209,7 +185,7 @@ class ParquetHistory:
 
     def _bars(self, table: Any, first_row: int, file_row: int) -> BarBatch:
         assert self._scale_ns is not None
-        open_ns = _times(table, self._path, file_row)
+        open_ns = times_ns(table, self._path, file_row)
         tick = self._instrument.tick_size
         open_, high, low, close = (self._on_grid(table, name, tick, file_row) for name in _OHLC)
         volume = self._on_grid(table, "volume", self._instrument.qty_step, file_row)
@@ -285,44 +261,6 @@ class ParquetHistory:
 _OHLC = ("open", "high", "low", "close")
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path in [market]")
-    return _guarded(path, lambda: pq.ParquetFile(path, memory_map=True))
-
-
-def _guarded(path: Path, read: Any) -> Any:
-    try:
-        return read()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a whole Parquet file ({reason}); copy or download it again") from error
-
-
-def _check_schema(file: pq.ParquetFile, path: Path, need: Sequence[str], kind: str) -> None:
-    """Raise DataError unless the file has the columns needed, each of a type that can hold what it must."""
-    schema = file.schema_arrow
-    missing = [name for name in need if name not in schema.names]
-    if missing:
-        needs = "needs" if kind == "funding" else "need"
-        raise DataError(
-            f"{path}: no column {', '.join(missing)}; {kind} {needs} {', '.join(need)}, the file has "
-            f"{', '.join(schema.names[:30])}; rename or add columns"
-        )
-    for name in need:
-        found = schema.field(name).type
-        is_whole = pa.types.is_integer(found)
-        is_text = pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_dictionary(found)
-        if name == "ts" and not is_whole:
-            raise DataError(f"{path}: column ts is {found}; convert it to whole milliseconds since 1970, UTC, as int64")
-        if name == "side" and not (is_whole or pa.types.is_boolean(found) or is_text):
-            raise DataError(f"{path}: column side is {found}; convert it to 1 and 0, or to buy and sell")
-        if name == "symbol" and not is_text:
-            raise DataError(f"{path}: column symbol is {found}; convert it to text")
-        if name not in ("ts", "side", "symbol") and not (is_whole or pa.types.is_floating(found)):
-            raise DataError(f"{path}: column {name} is {found}; convert it to numbers, float64")
-
-
 def _runs(groups: list[int]) -> Iterator[list[int]]:
     """Yield stretches of row groups that follow one another in the file."""
     start = 0
@@ -330,26 +268,3 @@ def _runs(groups: list[int]) -> Iterator[list[int]]:
         if end == len(groups) or groups[end] != groups[end - 1] + 1:
             yield groups[start:end]
             start = end
-
-
-def _times(table: Any, path: Path, file_row: int) -> I64:
-    column = table.column("ts")
-    if column.null_count:
-        first = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise DataError(f"{path}: row {file_row + first:,} has no ts; correct or drop it")
-    ts_ms = column.to_numpy(zero_copy_only=False)
-    bad = (ts_ms < _EARLIEST_MS) | (ts_ms >= _LATEST_MS)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise DataError(
-            f"{path}: row {file_row + first:,} has the ts {ts_ms[first]}, which in ms is not a time from 2001 to 2100; "
-            "convert ts to whole milliseconds since 1970, UTC"
-        )
-    ts_ns: I64 = ts_ms.astype(np.int64) * _MS
-    return ts_ns
-
-
-def _iso(ts_ns: int) -> str:
-    if abs(ts_ns) >= 2**61:
-        return "the beginning" if ts_ns < 0 else "the end"
-    return str(np.datetime64(ts_ns, "ns").astype("datetime64[s]")) + "Z"
