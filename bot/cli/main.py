@@ -1,32 +1,69 @@
 """The console script `bot`: its commands, and what an error looks like."""
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from bot import __version__
-from bot.app.replay import Interrupted, RunFailed
-from bot.cli.ledger import db_app, ledger_app
+from bot.app.outcomes import Interrupted, RunFailed
 from bot.cli.output import Config, Set, err
-from bot.cli.replay import replay, report
 from bot.domain.errors import BotError, ConfigError
-from bot.runtime.settings import load
+
+# Each command's module is imported when the command is asked for: none waits for the libraries of the others.
+_LAZY: Final = {
+    "replay": "bot.cli.replay:replay",
+    "report": "bot.cli.replay:report",
+    "data": "bot.cli.data:data_app",
+    "features": "bot.cli.features:features_app",
+    "plot": "bot.cli.plot:plot",
+    "ledger": "bot.cli.ledger:ledger_app",
+    "db": "bot.cli.ledger:db_app",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands defined here, and those of `_LAZY`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_LAZY, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        place = _LAZY.get(cmd_name)
+        if place is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = place.partition(":")
+        command = _as_command(getattr(import_module(module), name))
+        command.name = cmd_name
+        return command
+
+
+def _as_command(made: typer.Typer | Callable[..., None]) -> Any:
+    """Return a group of commands, or a function, as what the command line calls."""
+    if isinstance(made, typer.Typer):
+        return typer.main.get_group(made)
+    alone = typer.Typer(add_completion=False)
+    alone.command()(made)
+    return typer.main.get_command(alone)
+
 
 main_app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="A trading bot that sees every time scale.",
 )
-main_app.command()(replay)
-main_app.command()(report)
-main_app.add_typer(ledger_app, name="ledger")
-main_app.add_typer(db_app, name="db")
 
 
 @main_app.command("config")
 def config_show(config: Config = None, overrides: Set = []) -> None:  # noqa: B006
     """Check settings and print them resolved, every key with its value."""
+    from bot.runtime.settings import load
+
     typer.echo(load(config, overrides).to_toml(), nl=False)
 
 
@@ -45,7 +82,7 @@ def main() -> None:
         _fail(str(error), 2)
     except BotError as error:
         _fail(str(error), 1)
-    except (Interrupted, KeyboardInterrupt) as stop:
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as stop:
         _fail(str(stop) or "interrupted", 1)
     except RunFailed as error:
         _fail(str(error), 1)

@@ -7,9 +7,11 @@ import msgspec
 import numpy as np
 import typer
 
+from bot.app import lookahead, runs
 from bot.app import replay as replaying
-from bot.app import runs
 from bot.cli.output import Config, Json, Run, Set, err, print_result, progress
+from bot.core.lookahead import Cause, iso
+from bot.domain.errors import ConfigError
 from bot.runtime import logs
 from bot.runtime.settings import Settings, load
 
@@ -21,9 +23,19 @@ def replay(
     seed: Annotated[int | None, typer.Option(help="Seed of the run and of its delays.")] = None,
     overrides: Set = [],  # noqa: B006
     no_report: Annotated[bool, typer.Option("--no-report", help="Write the ledger and the tape only.")] = False,
+    check_lookahead: Annotated[
+        bool,
+        typer.Option("--check-lookahead", help="Leave no run; try whether the strategy knows anything of the future."),
+    ] = False,
+    cuts: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="With --check-lookahead: change the future after so many moments (8)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Trade recorded market data from start to end through the live pipeline."""
+    if cuts is not None and not check_lookahead:
+        raise ConfigError("--cuts goes with --check-lookahead")
     given = list(overrides)
     given += [f'run.start="{start}"'] if start is not None else []
     given += [f'run.end="{end}"'] if end is not None else []
@@ -32,6 +44,11 @@ def replay(
     logs.configure(settings.log.level)
     with progress("sample market") as tell:
         market = replaying.open_market(settings, lambda done, days: tell(done / days, f"day {done} of {days}"))
+    if check_lookahead:
+        with progress("look-ahead") as tell:
+            checked = lookahead.check_replay(settings, market, cuts=cuts or 8, on_progress=tell)
+        _print_checked(checked, as_json)
+        raise typer.Exit(1 if checked.finding is not None else 0)
     with progress("replay") as tell:
         done = replaying.replay(settings, market, on_progress=lambda p: tell(p.done, _day(p.at_ns)))
     for instrument, history in market:
@@ -81,3 +98,34 @@ def _print_summary(metrics: dict[str, Any], done: replaying.Replayed, settings: 
     }
     for name, value in lines.items():
         typer.echo(f"{name:9} {value}")
+
+
+def _print_checked(checked: lookahead.Checked, as_json: bool) -> None:
+    finding, columns = checked.finding, checked.columns
+    if as_json:
+        result = {name: getattr(checked, name) for name in checked.__dataclass_fields__ if not name.endswith("_ns")}
+        result |= {"from": iso(checked.from_ns), "to": iso(checked.to_ns), "cuts": [iso(ns) for ns in checked.cuts_ns]}
+        result["words"] = None if finding is None else str(finding)
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+        return
+    lines = {
+        "strategy": f"{checked.strategy}, {iso(checked.from_ns)} to {iso(checked.to_ns)}",
+        "market": f"{checked.rows:,} rows" + (", the beginning only; --to says how far" if checked.is_limited else ""),
+    }
+    if columns is not None:
+        lines["columns"] = f"{columns.values:,} values compared in {columns.trials} other futures and slabs"
+    if checked.replays:
+        lines["replays"] = (
+            f"{checked.replays}: as it is, with other futures after {len(checked.cuts_ns)} moments, in other slabs; "
+            f"{checked.decisions:,} decisions, {checked.entries:,} journal entries"
+        )
+    for name, value in lines.items():
+        typer.echo(f"{name:9} {value}")
+    for caution in checked.cautions:
+        typer.echo(f"caution   {caution}")
+    if finding is None:
+        typer.echo("result    nothing from the future was found")
+        return
+    verdict = {Cause.FUTURE: "LOOK-AHEAD", Cause.CUT: "DEPENDS ON SLABS", Cause.CHANCE: "NOT REPEATABLE"}
+    for each in (columns.findings if columns is not None else ()) or (finding,):
+        typer.echo(f"result    {verdict[each.cause]}: {each}")

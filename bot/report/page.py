@@ -18,7 +18,12 @@ from bot.report.view import Section, look
 def render(data: RunData, metrics: dict[str, Any]) -> str:
     """Return the page of a run and of its `compute_metrics`."""
     view = look(data, metrics)
-    parts = sections(view)
+    title = f"{data.run['strategy']}, run {data.run['run_id']}"
+    return document(title, overview(view), sections(view), to="the report")
+
+
+def document(title: str, head: str, parts: list[Section], *, to: str) -> str:
+    """Return a whole page: `head`, which is finished HTML, then the sections, reached from a list of contents."""
     scripts = [str(get_plotlyjs()), _asset("report.js")]
     return "".join(
         [
@@ -26,10 +31,10 @@ def render(data: RunData, metrics: dict[str, Any]) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="color-scheme" content="light dark">\n',
-            f"<title>{escape(str(data.run['strategy']))}, run {escape(str(data.run['run_id']))}</title>\n",
+            f"<title>{escape(title)}</title>\n",
             f"<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n",
-            '<a class="skip" href="#main">Skip to the report</a>\n',
-            f'<div class="frame">\n{_contents(parts)}\n<main id="main">\n{overview(view)}\n',
+            f'<a class="skip" href="#main">Skip to {to}</a>\n',
+            f'<div class="frame">\n{_contents(parts)}\n<main id="main">\n{head}\n',
             "<noscript><p class='banner'>The charts need JavaScript; the tables do not.</p></noscript>\n",
             *map(_section, parts),
             "</main>\n</div>\n",
