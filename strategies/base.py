@@ -19,6 +19,7 @@ class Breakout(Strategy):
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from statistics import NormalDist
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -29,9 +30,10 @@ from bot.core.order import Order
 from bot.domain.account import Position
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import RiskDenied
-from bot.domain.market import EMPTY, PARTIAL, BarBatch, ForecastBatch
+from bot.domain.market import EMPTY, PARTIAL, BarBatch, EventBarBatch, ForecastBatch
 from bot.domain.orders import AccountEvent, CancelOpen, OrderFilled, PlaceOrder, Target, TimeInForce
 from bot.ports import Actions, Context
+from strategies.outcomes import Outcomes
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -63,18 +65,23 @@ class Bar:
 
     @property
     def scale_ns(self) -> int:
-        """Return the bar's length."""
+        """Return the bar's length; 0 of one that the market closed."""
         return self._bars.scale_ns
 
     @property
+    def scale(self) -> int | str:
+        """Return what closes such bars, as `Strategy.bars` takes it: their length, or a rule such as "volume:100"."""
+        return self._bars.rule if isinstance(self._bars, EventBarBatch) else self._bars.scale_ns
+
+    @property
     def open_ns(self) -> int:
-        """Return the start of its interval."""
+        """Return the start of its interval; the time of its first trade where the market closed it."""
         return int(self._bars.open_ns[self._row])
 
     @property
     def close_ns(self) -> int:
-        """Return the end of its interval."""
-        return self.open_ns + self._bars.scale_ns
+        """Return the end of its interval; the time of its last trade where the market closed it."""
+        return self._bars.close_at(self._row)
 
     @property
     def open(self) -> float:
@@ -95,6 +102,16 @@ class Bar:
     def close(self) -> float:
         """Return the price of the last trade."""
         return self._bars.instrument.price_float(int(self._bars.close_ticks[self._row]))
+
+    @property
+    def high_price(self) -> Decimal:
+        """Return the highest price, exactly."""
+        return self._bars.instrument.price(int(self._bars.high_ticks[self._row]))
+
+    @property
+    def low_price(self) -> Decimal:
+        """Return the lowest price, exactly."""
+        return self._bars.instrument.price(int(self._bars.low_ticks[self._row]))
 
     @property
     def close_price(self) -> Decimal:
@@ -141,6 +158,19 @@ class Forecast:
         """Return the horizons."""
         return self._forecasts.horizons_ns
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Return the probabilities of the model's quantiles, ascending."""
+        return self._forecasts.levels
+
+    def outcomes(self, horizon_ns: int) -> Outcomes:
+        """Return the distribution of the log return over `horizon_ns` that the model's quantiles imply.
+
+        Raises:
+            LookupError: the model does not forecast this horizon.
+        """
+        return Outcomes.of_quantiles(self._forecasts.levels, self._quantiles(horizon_ns))
+
     def quantile(self, horizon_ns: int, level: float) -> float:
         """Return the quantile `level` of the log return over `horizon_ns`, between the model's own levels linearly.
 
@@ -158,9 +188,9 @@ class Forecast:
         return self.quantile(horizon_ns, 0.5)
 
     def deviation(self, horizon_ns: int) -> float:
-        """Return half the width of the widest central interval, in units of a normal's standard deviation."""
+        """Return the width of the widest interval over the width that it has where the deviation of a normal is 1."""
         levels, quantiles = self._forecasts.levels, self._quantiles(horizon_ns)
-        return float((quantiles[-1] - quantiles[0]) / (2 * _NORMAL_QUANTILE[round(levels[-1], 4)]))
+        return float((quantiles[-1] - quantiles[0]) / (_NORMAL.inv_cdf(levels[-1]) - _NORMAL.inv_cdf(levels[0])))
 
     def importance(self) -> dict[int, float]:
         """Return how much each time scale, in ns, contributed; sums to 1."""
@@ -174,8 +204,7 @@ class Forecast:
         return quantiles
 
 
-# The normal distribution's quantiles at the upper levels that models use.
-_NORMAL_QUANTILE = {0.75: 0.674490, 0.8: 0.841621, 0.9: 1.281552, 0.95: 1.644854, 0.975: 1.959964, 0.99: 2.326348}
+_NORMAL = NormalDist()
 
 P = TypeVar("P", bound=StrategyParams)
 
@@ -209,7 +238,12 @@ class Strategy(Generic[P]):
     @property
     def scales_ns(self) -> tuple[int, ...]:
         """Return the scales of the bars you use, in ns; of each, `on_bar` is told every bar."""
-        return (60_000_000_000,)
+        return () if self.event_rules else (60_000_000_000,)
+
+    @property
+    def event_rules(self) -> tuple[str, ...]:
+        """Return the rules of the bars you use that the market closes, such as "volume:100"; only from trades."""
+        return ()
 
     def columns(self, bars: BarBatch) -> Columns:
         """Return your indicators for these bars, which follow the last you were given: one value per bar.
@@ -262,9 +296,15 @@ class Strategy(Generic[P]):
         """Return the time of what you are being told."""
         return self.context.now_ns()
 
-    def bars(self, instrument: str, scale_ns: int, count: int) -> BarBatch:
-        """Return the newest `count` closed bars, oldest first; fewer where there are fewer."""
-        return self.context.bars(instrument, scale_ns, count)
+    def bars(self, instrument: str, scale: int | str, count: int) -> BarBatch:
+        """Return the newest `count` closed bars, oldest first; fewer where there are fewer.
+
+        Args:
+            instrument: its name.
+            scale: the bars' length in ns, or the rule that closes them; one that you declare.
+            count: how many.
+        """
+        return self.context.bars(instrument, scale, count)
 
     def instrument(self, name: str) -> Instrument:
         """Return an instrument's filters."""

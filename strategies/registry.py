@@ -13,9 +13,10 @@ from bot.domain.errors import ConfigError
 from strategies.base import Strategy
 from strategies.buy_and_hold import BuyAndHold
 from strategies.multiscale import Multiscale
+from strategies.portfolio import Portfolio
 from strategies.sma_cross import SmaCross
 
-BUILT_IN: dict[str, type[Strategy[Any]]] = {cls.name: cls for cls in (SmaCross, BuyAndHold, Multiscale)}
+BUILT_IN: dict[str, type[Strategy[Any]]] = {cls.name: cls for cls in (SmaCross, BuyAndHold, Multiscale, Portfolio)}
 
 
 def find_strategy(name: str) -> type[Strategy[Any]]:

@@ -1,4 +1,4 @@
-"""Long while the fast moving average of the close is above the slow one, else flat.
+"""Long while the fast moving average of the close is above the slow one, else flat; with exits, if wanted, on top.
 
 Source: the textbook rule; here also the yardstick that other engines were measured with (see `benchmarks/`).
 """
@@ -10,21 +10,24 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bot.core.durations import Duration
+from bot.core.event_rules import Scale
 from bot.core.rolling import RollingSum
 from bot.domain.market import BarBatch
+from bot.domain.orders import OrderFilled
 from bot.ports import Actions
 from strategies.base import Bar, Strategy, StrategyParams
+from strategies.exits import ExitParams
 
 
 class SmaCrossParams(StrategyParams):
     """What may be tuned."""
 
-    scale: Duration = Field(60_000_000_000, description="length of the bars averaged")
+    scale: Scale = Field(60_000_000_000, description='the bars averaged: their length, or a rule such as "volume:100"')
     fast: int = Field(20, ge=1, le=100_000, description="bars in the fast average")
     slow: int = Field(100, ge=2, le=100_000, description="bars in the slow average")
     qty: Decimal = Field(Decimal("0.1"), gt=0, description="what to hold while long, base currency")
     threshold: Decimal = Field(Decimal("0.0001"), ge=0, description="least distance of the averages, quote currency")
+    exits: ExitParams = Field(ExitParams(), description="when to leave before the averages say so; none by default")
 
     @model_validator(mode="after")
     def _fast_is_faster(self) -> "SmaCrossParams":
@@ -34,7 +37,10 @@ class SmaCrossParams(StrategyParams):
 
 
 class SmaCross(Strategy[SmaCrossParams]):
-    """Averages are compared as integers, crossed by each other's length, so that no rounding decides a trade."""
+    """Averages are compared as integers, crossed by each other's length, so that no rounding decides a trade.
+
+    After an exit it stays flat until the averages have crossed back: the cross that was left is not taken twice.
+    """
 
     name = "sma_cross"
     Params = SmaCrossParams
@@ -43,11 +49,18 @@ class SmaCross(Strategy[SmaCrossParams]):
     def on_start(self) -> None:
         """See `Strategy`."""
         self._sums: dict[str, tuple[RollingSum, RollingSum]] = {}
+        self._exits = self.params.exits.make()
+        self._left: set[str] = set()  # instruments whose exit struck and whose averages have not crossed back
 
     @property
     def scales_ns(self) -> tuple[int, ...]:
         """See `Strategy`."""
-        return (self.params.scale,)
+        return (self.params.scale,) if isinstance(self.params.scale, int) else ()
+
+    @property
+    def event_rules(self) -> tuple[str, ...]:
+        """See `Strategy`."""
+        return (self.params.scale,) if isinstance(self.params.scale, str) else ()
 
     def columns(self, bars: BarBatch) -> Mapping[str, NDArray[Any]]:
         """Return whether the fast average is above (`up`) or below (`down`) the slow one by more than the threshold."""
@@ -64,16 +77,32 @@ class SmaCross(Strategy[SmaCrossParams]):
         return {"up": distance > least, "down": -distance > least}
 
     def next_row(self, bars: BarBatch, columns: Mapping[str, NDArray[Any]], start: int) -> int:
-        """Return the next bar whose averages stand against the position."""
-        wanted = columns["down" if self.position(bars.instrument.name).qty else "up"][start:]
+        """Return the next bar whose averages stand against the position; with exits, every bar while one is held."""
+        name = bars.instrument.name
+        holding = bool(self.position(name).qty)
+        if holding and self._exits is not None:
+            return start
+        wanted = columns["down" if holding or name in self._left else "up"][start:]
         row = int(wanted.argmax())
         return start + row if wanted[row] else len(bars)
 
+    def on_fill(self, fill: OrderFilled) -> Actions:
+        """Tell the exits."""
+        if self._exits is not None:
+            self._exits.on_fill(fill, self.position(fill.instrument))
+        return None
+
     def on_bar(self, bar: Bar) -> Actions:
-        """Go long above, flat below."""
-        holding = bool(self.position(bar.instrument).qty)
-        if not holding and bar["up"]:
-            return self.target(bar.instrument, self.params.qty, reason="fast average above slow")
+        """Go long above, flat below, and flat where an exit strikes."""
+        name = bar.instrument
+        holding = bool(self.position(name).qty)
+        if bar["down"]:
+            self._left.discard(name)
         if holding and bar["down"]:
-            return self.target(bar.instrument, Decimal(0), reason="fast average below slow")
+            return self.target(name, Decimal(0), reason="fast average below slow")
+        if holding and self._exits is not None and (target := self._exits.on_bar(bar)):
+            self._left.add(name)
+            return target
+        if not holding and bar["up"] and name not in self._left:
+            return self.target(name, self.params.qty, reason="fast average above slow")
         return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bot.actors.inbox import Inbox, Stop
 from bot.core.calendar import NEVER, Class, Key
+from bot.core.event_rules import format_scale, parse_event_rule
 from bot.core.order import Order
 from bot.core.orders import Notice, Wish
 from bot.core.portfolio import apply_fill
@@ -21,7 +22,7 @@ from bot.domain.account import Position
 from bot.domain.errors import ConfigError, InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import ForecastUsed
-from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
+from bot.domain.market import BarBatch, EventBarBatch, ForecastBatch, MarketSlab
 from bot.domain.orders import Action, CancelOpen, OrderFilled
 from bot.ports import Calendar, Cancelable, StrategySpec
 
@@ -31,7 +32,7 @@ class Wake:
 
 
 class _BarStream:
-    """The bars of one instrument and scale: those known, and those that the slabs already hold."""
+    """The bars of one instrument and one scale or rule: those known, and those that the slabs already hold."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -46,7 +47,7 @@ class _BarStream:
             return
         self.skip(now_ns)
         drop = max(0, self.cursor - lookback)
-        self.bars = BarBatch.join([self.bars.rows(drop, len(self.bars)), bars])
+        self.bars = type(bars).join([self.bars.rows(drop, len(self.bars)), bars])
         self.columns = {name: np.concatenate([c[drop:], columns[name]]) for name, c in self.columns.items()}
         self.count = len(self.bars)
         self.cursor -= drop
@@ -120,14 +121,16 @@ class StrategyHost:
         self._strategy = strategy
         self._instruments = {instrument.name: instrument for instrument in instruments}
         self._now_ns = 0
-        self._bars: dict[tuple[str, int], _BarStream] = {}
+        self._bars: dict[tuple[str, int | str], _BarStream] = {}  # by instrument, and length in ns or rule
+        self._telling: _BarStream | None = None
         self._forecasts: dict[str, _ForecastStream] = {}
         self._positions = {name: Position(instrument=name) for name in self._instruments}
         self._orders: dict[str, Order] = {}
         numbers = itertools.count()
+        scales: list[int | str] = [*sorted(strategy.scales_ns), *sorted(_one_spelling(strategy))]
         for instrument in instruments:
-            for scale_ns in sorted(strategy.scales_ns):
-                self._bars[instrument.name, scale_ns] = _BarStream(next(numbers))
+            for scale in scales:
+                self._bars[instrument.name, scale] = _BarStream(next(numbers))
             if strategy.wants_forecasts:
                 self._forecasts[instrument.name] = _ForecastStream(next(numbers))
         self._next = _NOTHING
@@ -144,16 +147,16 @@ class StrategyHost:
         """See `ports.Context`."""
         return self._instruments[name]
 
-    def bars(self, instrument: str, scale_ns: int, count: int) -> BarBatch:
+    def bars(self, instrument: str, scale: int | str, count: int) -> BarBatch:
         """See `ports.Context`."""
-        stream, known = self._known(instrument, scale_ns)
+        stream, known = self._known(instrument, scale)
         if stream.bars is None:
-            raise LookupError(f"no {scale_ns / 1e9:g} s bar of {instrument} has closed yet")
+            raise LookupError(f"no {format_scale(scale)} bar of {instrument} has closed yet")
         return stream.bars.rows(max(0, known - count), known)
 
-    def column(self, instrument: str, scale_ns: int, name: str) -> NDArray[Any]:
+    def column(self, instrument: str, scale: int | str, name: str) -> NDArray[Any]:
         """See `ports.Context`."""
-        stream, known = self._known(instrument, scale_ns)
+        stream, known = self._known(instrument, scale)
         return stream.columns[name][:known]
 
     def position(self, instrument: str) -> Position:
@@ -164,12 +167,17 @@ class StrategyHost:
         """See `ports.Context`."""
         return [o for o in self._orders.values() if o.request.instrument == instrument]
 
-    def _known(self, instrument: str, scale_ns: int) -> tuple[_BarStream, int]:
-        stream = self._bars.get((instrument, scale_ns))
+    def _known(self, instrument: str, scale: int | str) -> tuple[_BarStream, int]:
+        stream = self._bars.get((instrument, scale))
         if stream is None:
-            raise LookupError(f"{instrument} {scale_ns / 1e9:g} s is not among the scales that the strategy declares")
+            declared = ", ".join(format_scale(other) for name, other in self._bars if name == instrument)
+            raise LookupError(
+                f"{instrument} {format_scale(scale)} is not among what the strategy declares: {declared or 'nothing'}"
+            )
         if stream.bars is None:
             return stream, 0
+        if stream is self._telling:
+            return stream, stream.cursor  # of several known at one ns, those after the one being told come later
         return stream, int(stream.bars.known_ns.searchsorted(self._now_ns, side="right"))
 
     # --- what it is told ---
@@ -179,14 +187,19 @@ class StrategyHost:
         if self._timer is not None:
             self._timer.start(now_ns)
         for scale_ns, bars in slab.bars.items():
-            stream = self._bars.get((slab.instrument.name, scale_ns))
-            if stream is not None:
-                columns = self._strategy.columns(bars)
-                if any(len(column) != len(bars) for column in columns.values()):
-                    raise InvariantBroken(f"{self._strategy.name}.columns must return one value for each bar")
-                stream.extend(bars, columns, now_ns, self._strategy.lookback)
+            self._extend(slab.instrument.name, scale_ns, bars, now_ns)
+        for rule, event_bars in slab.event_bars.items():
+            self._extend(slab.instrument.name, rule, event_bars, now_ns)
         if slab.forecasts is not None and slab.instrument.name in self._forecasts:
             self._forecasts[slab.instrument.name].extend(slab.forecasts, now_ns)
+
+    def _extend(self, instrument: str, scale: int | str, bars: BarBatch, now_ns: int) -> None:
+        stream = self._bars.get((instrument, scale))
+        if stream is not None:
+            columns = self._strategy.columns(bars)
+            if any(len(column) != len(bars) for column in columns.values()):
+                raise InvariantBroken(f"{self._strategy.name}.columns must return one value for each bar")
+            stream.extend(bars, columns, now_ns, self._strategy.lookback)
 
     def notice(self, notice: Notice, now_ns: int) -> list[Wish]:
         """Fold an event of its own orders into what the strategy believes, tell it, and return what it wants."""
@@ -232,8 +245,11 @@ class StrategyHost:
         match stream:
             case _BarStream(bars=BarBatch() as bars):
                 stream.cursor = row + 1
+                self._telling = stream
                 actions = self._strategy.tell_bar(bars, stream.columns, row)
-                return self._wishes(actions, f"bar:{bars.scale_ns // 1_000_000_000}s")
+                wishes = self._wishes(actions, f"bar:{_trigger(bars)}")
+                self._telling = None
+                return wishes
             case _ForecastStream(forecasts=ForecastBatch() as forecasts):
                 stream.cursor = row + 1
                 return self._wishes(self._strategy.tell_forecast(forecasts, row), "forecast", (forecasts, row))
@@ -300,14 +316,27 @@ class StrategyHost:
 
     def _newest_close(self, name: str) -> tuple[int | None, Decimal | None]:
         newest: tuple[int, Decimal] | None = None
-        for (instrument, scale_ns), stream in self._bars.items():
-            if instrument != name or stream.bars is None:
+        for instrument, scale in self._bars:
+            if instrument != name:
                 continue
-            row = int(stream.bars.known_ns.searchsorted(self._now_ns, side="right")) - 1
-            if row >= 0 and (newest is None or newest[0] < stream.bars.open_ns[row] + scale_ns):
-                price = stream.bars.instrument.price(int(stream.bars.close_ticks[row]))
-                newest = int(stream.bars.open_ns[row]) + scale_ns, price
+            stream, known = self._known(instrument, scale)
+            if stream.bars is None or not known:
+                continue
+            close_ns = stream.bars.close_at(known - 1)
+            if newest is None or newest[0] < close_ns:
+                newest = close_ns, stream.bars.instrument.price(int(stream.bars.close_ticks[known - 1]))
         return newest or (None, None)
+
+
+def _one_spelling(strategy: StrategySpec) -> set[str]:
+    try:
+        return {str(parse_event_rule(rule)) for rule in strategy.event_rules}
+    except ValueError as error:
+        raise ConfigError(f"strategy {strategy.name}, event_rules: {error}") from error
+
+
+def _trigger(bars: BarBatch) -> str:
+    return bars.rule if isinstance(bars, EventBarBatch) else f"{bars.scale_ns // 1_000_000_000}s"
 
 
 def _forecast_used(forecasts: ForecastBatch, row: int, *, now_ns: int) -> ForecastUsed:
