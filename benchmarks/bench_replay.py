@@ -1,27 +1,23 @@
 """How fast the replay is, stage by stage, on the market and with the strategy that other engines were measured with.
 
-Engine time is counted: no start of the interpreter, no compilation, no report. Each figure is the best of several runs
-in one process, next to the median; `--only NAME` runs one of them.
+Engine time is counted: no start of the interpreter, no compilation, no report.
+`python -m benchmarks.bench_replay NAME` measures one figure in this process.
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import market
+from benchmarks.measure import RUNS, figure, main
 from bot.app.replay import replay
 from bot.core.bars import BarAggregator
 from bot.runtime.env import Stopwatch, peak_memory_bytes
 from bot.runtime.settings import Settings, load
 
-RUNS = 5
 SMA = (
     "bars.lateness=0s",
     "delays.order=0s",
@@ -30,6 +26,9 @@ SMA = (
     "delays.answer_tail=0s",
     "venue.slippage_bps=0",
     "strategy.name=sma_cross",
+    # It loses a fifth by its fees: the ladders watch, as they do by default, with rungs that it never reaches.
+    "protections.drawdown_reduce=0.99",
+    "protections.drawdown_halt=0.99",
 )
 QUIET = (*SMA, "strategy.params.threshold=1000000000")  # the averages are computed, nothing is ever decided
 
@@ -101,32 +100,10 @@ def memory() -> dict[str, Any]:
     return figure("peak memory, 10 M trades from Parquet", "MB", [peak_memory_bytes() / 1e6], lambda x: x)
 
 
-def figure(name: str, unit: str, seconds: list[float], value: Callable[[float], float]) -> dict[str, Any]:
-    """Return one line of the table: the best run and the median one."""
-    return {
-        "name": name,
-        "unit": unit,
-        "best": value(min(seconds)),
-        "median": value(statistics.median(seconds)),
-    }
-
-
 BENCHMARKS = {
     function.__name__: function
     for function in (aggregate, trades_loaded, trades_parquet, bars_quiet, bars_traded, fill_cost, memory)
 }
-
-
-def run_all(only: str | None = None) -> list[dict[str, Any]]:
-    """Return the figures, each measured in a process of its own."""
-    figures = []
-    for name in BENCHMARKS:
-        if only in (None, name):
-            command = [sys.executable, "-m", "benchmarks.bench_replay", "--one", name]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=market.ROOT)
-            figures.append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"  {figures[-1]['name']}: {figures[-1]['best']:,.2f} {figures[-1]['unit']}", file=sys.stderr)
-    return figures
 
 
 def hftbacktest_figure() -> dict[str, Any] | None:
@@ -147,11 +124,4 @@ def hftbacktest_figure() -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--one", choices=BENCHMARKS)
-    parser.add_argument("--only", choices=BENCHMARKS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(BENCHMARKS[arguments.one]()))
-    else:
-        print(json.dumps(run_all(arguments.only), indent=1))
+    main(BENCHMARKS, __doc__)

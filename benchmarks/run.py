@@ -2,9 +2,11 @@
 
 import argparse
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bench_replay
+from benchmarks import bench_data, bench_features, bench_replay, bench_samples
+from benchmarks.measure import Figure, run_all
 from bot.runtime.env import utc_now
 
 RESULTS = Path(__file__).with_name("results")
@@ -13,16 +15,47 @@ RESULTS = Path(__file__).with_name("results")
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", metavar="HARDWARE", help="write results/replay_<HARDWARE>_<date>.md")
+    parser.add_argument("only", nargs="*", metavar="GROUP", help="all of them if none is named")
+    parser.add_argument("--keep", metavar="HARDWARE", help="write results/<group>_<HARDWARE>_<date>.md")
     arguments = parser.parse_args()
-    figures = bench_replay.run_all()
+    unknown = set(arguments.only) - set(GROUPS)
+    if unknown:
+        parser.error(f"no group is named {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    for group in arguments.only or GROUPS:
+        title, measure = GROUPS[group]
+        text = _table(title, group, measure())
+        print(text)
+        if arguments.keep:
+            path = RESULTS / f"{group}_{arguments.keep}_{utc_now():%Y%m%d}.md"
+            path.write_text(text, encoding="utf-8")
+            print(f"kept in {path}")
+
+
+def replay_figures() -> list[Figure]:
+    """Measure the replay, and the peer where it is installed."""
     peer = bench_replay.hftbacktest_figure()
-    if peer is not None:
-        figures.append(peer)
+    figures = run_all("benchmarks.bench_replay", bench_replay.BENCHMARKS)
+    return figures if peer is None else [*figures, peer]
+
+
+def market_figures() -> list[Figure]:
+    """Measure what makes features and samples of market data."""
+    figures = run_all("benchmarks.bench_features", bench_features.BENCHMARKS)
+    return figures + run_all("benchmarks.bench_samples", bench_samples.BENCHMARKS)
+
+
+GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
+    "replay": ("Replay benchmarks", replay_figures),
+    "market": ("Market data benchmarks", market_figures),
+    "data": ("Import and storage benchmarks", lambda: run_all("benchmarks.bench_data", bench_data.BENCHMARKS)),
+}
+
+
+def _table(title: str, group: str, figures: Sequence[Figure]) -> str:
     lines = [
-        "# Replay benchmarks",
+        f"# {title}",
         "",
-        f"{utc_now():%Y-%m-%d}, {platform.machine()}, {_processor()}, Python {platform.python_version()}. `make bench`",
+        f"{utc_now():%Y-%m-%d}, {_processor()}, Python {platform.python_version()}. `python -m benchmarks.run {group}`",
         "",
         "Engine time: no interpreter start, compilation or report. Best and median of five runs, after one to warm up.",
         "",
@@ -30,14 +63,7 @@ def main() -> None:
         "|---|---|---|---|",
         *(f"| {f['name']} | {f['unit']} | {_number(f['best'])} | {_number(f['median'])} |" for f in figures),
     ]
-    if peer is None:
-        lines += ["", "hftbacktest was not there to compare with (`.venv-bench`, see `benchmarks/requirements.txt`)."]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if arguments.keep:
-        path = RESULTS / f"replay_{arguments.keep}_{utc_now():%Y%m%d}.md"
-        path.write_text(text, encoding="utf-8")
-        print(f"kept in {path}")
+    return "\n".join(lines) + "\n"
 
 
 def _number(value: float) -> str:
