@@ -1,0 +1,1 @@
+"""The venue's own books: what an account there is worth, owes, may do, and how it is liquidated."""
