@@ -379,11 +379,13 @@ class _GapFiller:
             return np.empty((10, 0), dtype=np.int64), max(self._next_open_ns, 0)
         expected_ns = self._next_open_ns if self._next_open_ns >= 0 else int(batch.open_ns[0])
         span = (int(batch.open_ns[-1]) - expected_ns) // self._base_ns + 1
-        steps = np.diff(batch.open_ns, prepend=expected_ns - self._base_ns)
-        if steps.min() < self._base_ns or (batch.open_ns % self._base_ns).any():
+        ends_ns = np.empty(len(batch), dtype=np.int64)  # of the bars before
+        ends_ns[0], ends_ns[1:] = expected_ns, batch.open_ns[:-1] + self._base_ns
+        holes_ns = batch.open_ns - ends_ns
+        if holes_ns.min() < 0 or (batch.open_ns % self._base_ns).any():
             raise DataError(f"{batch.instrument.name}: bars from row {batch.first_row} repeat or leave their grid")
-        ends_ns = np.concatenate([[expected_ns], batch.open_ns[:-1] + self._base_ns])
-        _refuse_hole(batch.instrument, ends_ns, batch.open_ns, self._gap_max_ns)
+        if holes_ns.max() > self._gap_max_ns:
+            _refuse_hole(batch.instrument, ends_ns, batch.open_ns, self._gap_max_ns)
         columns = _as_columns(batch)
         if span != len(batch):
             filled = np.empty((10, span), dtype=np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 from bot.core.book_features import BookBarScan
 from bot.core.durations import parse_duration
 from bot.core.features.inputs import BAR_INPUTS, INPUTS, Origin, fill_bar_inputs
-from bot.core.features.joins import Newest, SameInterval, VarianceFold
+from bot.core.features.joins import Newest, SameInterval, VarianceFolds
 from bot.core.features.program import FeatureProgram
 from bot.core.features.schema import FeatureSchema
 from bot.domain.instrument import Instrument
@@ -26,7 +26,6 @@ class _Scale:
     program: FeatureProgram
     funding: Newest = field(default_factory=Newest)
     marks: Newest = field(default_factory=Newest)
-    variance: VarianceFold = field(default_factory=VarianceFold)
     reference: SameInterval = field(default_factory=SameInterval)
     book: BookBarScan | None = None
 
@@ -71,7 +70,8 @@ class FeatureEngine:
             for scale in schema.scales
         }
         self._by_length = {scale.length_ns: scale for scale in self._scales.values() if scale.length_ns is not None}
-        self._finest_ns = finest_ns or min(self._by_length, default=0)
+        self._finest_ns = finest_ns or min(self._by_length, default=1)
+        self._variance = VarianceFolds(list(self._by_length), self._finest_ns)
 
     def on_funding(self, batch: FundingBatch) -> None:
         """Learn of settled funding rates: each is known from its settlement on."""
@@ -135,7 +135,7 @@ class FeatureEngine:
         if "mark_close" in self._joined:
             joined["mark_close"] = scale.marks.take(bars.known_ns)
         if self._is_finer_read:
-            joined["realised_variance"] = scale.variance.take(bars)
+            joined["realised_variance"] = self._variance.take(bars)
         if "ref_close" in self._joined:
             joined["ref_close"] = scale.reference.take(bars)
         if scale.book is not None:
@@ -144,11 +144,8 @@ class FeatureEngine:
 
     def _fold_finest(self, batches: Sequence[BarBatch]) -> None:
         for finest in batches:
-            if finest.scale_ns == self._finest_ns and finest.scale_ns:
-                close_ns, closes = finest.close_ns, finest.closes
-                for length_ns, scale in self._by_length.items():
-                    if length_ns % self._finest_ns == 0:
-                        scale.variance.add(close_ns, closes, length_ns)
+            if finest.scale_ns == self._finest_ns and len(finest):
+                self._variance.add(finest.close_ns, finest.closes)
 
     def _scale_of(self, bars: BarBatch) -> _Scale | None:
         if isinstance(bars, EventBarBatch):

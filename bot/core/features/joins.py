@@ -5,6 +5,7 @@ for is dropped.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -59,46 +60,59 @@ class SameInterval:
         return found
 
 
-class VarianceFold:
-    """Squared log returns of the smallest bars, summed over the intervals of a scale."""
+class VarianceFolds:
+    """Squared log returns of the smallest bars, summed over the intervals of several scales.
 
-    def __init__(self) -> None:
-        self._state = np.array([np.nan, 0.0])  # the last close, the sum since the interval began
-        self._open_ns: I64 = np.empty(0, dtype=np.int64)  # of the intervals that are whole and not taken yet
-        self._sums: F64 = np.empty(0)
+    Args:
+        lengths_ns: of the scales' bars.
+        finest_ns: of the smallest bars; a scale that is no multiple of it gets nothing.
+    """
 
-    def add(self, close_ns: I64, closes: F64, scale_ns: int) -> None:
-        sums = np.empty(len(closes))
-        ends = np.empty(len(closes), dtype=np.int64)
-        made = _sum_squares(close_ns, closes, scale_ns, self._state, ends, sums)
-        if not made:
-            return
-        self._open_ns = np.concatenate([self._open_ns, ends[:made] - scale_ns])
-        self._sums = np.concatenate([self._sums, sums[:made]])
+    def __init__(self, lengths_ns: Sequence[int], finest_ns: int) -> None:
+        self._lengths_ns = np.array([ns for ns in lengths_ns if ns % finest_ns == 0], dtype=np.int64)
+        self._last_close = np.array([np.nan])
+        self._since = np.zeros(len(self._lengths_ns))  # summed since the interval began
+        nothing = np.empty(0, dtype=np.int64), np.empty(0)
+        # By length: the opens of the intervals that are whole and not taken yet, and their sums.
+        self._whole: dict[int, tuple[I64, F64]] = {int(ns): nothing for ns in self._lengths_ns}
+
+    def add(self, close_ns: I64, closes: F64) -> None:
+        scales = len(self._lengths_ns)
+        ends, sums = np.empty((scales, len(closes)), dtype=np.int64), np.empty((scales, len(closes)))
+        made = np.zeros(scales, dtype=np.int64)
+        _sum_squares(close_ns, closes, self._lengths_ns, self._last_close, self._since, ends, sums, made)
+        for row, count in enumerate(made.tolist()):
+            if count:
+                length_ns = int(self._lengths_ns[row])
+                open_ns, before = self._whole[length_ns]
+                self._whole[length_ns] = (
+                    np.concatenate([open_ns, ends[row, :count] - length_ns]),
+                    np.concatenate([before, sums[row, :count]]),
+                )
 
     def take(self, bars: BarBatch) -> F64:
-        if not len(self._sums):
+        whole = self._whole.get(bars.scale_ns)
+        if whole is None or not len(whole[0]):
             return np.full(len(bars), np.nan)
-        rows = np.minimum(self._open_ns.searchsorted(bars.open_ns), len(self._sums) - 1)
-        values: F64 = np.where(self._open_ns[rows] == bars.open_ns, self._sums[rows], np.nan)
-        done = int(self._open_ns.searchsorted(bars.open_ns[-1], side="right"))
-        self._open_ns, self._sums = self._open_ns[done:], self._sums[done:]
+        open_ns, sums = whole
+        rows = np.minimum(open_ns.searchsorted(bars.open_ns), len(sums) - 1)
+        values: F64 = np.where(open_ns[rows] == bars.open_ns, sums[rows], np.nan)
+        done = int(open_ns.searchsorted(bars.open_ns[-1], side="right"))
+        self._whole[bars.scale_ns] = open_ns[done:], sums[done:]
         return values
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sum_squares(close_ns, closes, scale_ns, state, ends, sums):  # type: ignore[no-untyped-def]
-    made = 0
-    before, since = state[0], state[1]
+def _sum_squares(close_ns, closes, lengths_ns, last_close, since, ends, sums, made):  # type: ignore[no-untyped-def]
+    before = last_close[0]
     for i in range(closes.size):
         change = math.log(closes[i] / before)
-        since += change * change
         before = closes[i]
-        if close_ns[i] % scale_ns == 0:
-            ends[made] = close_ns[i]
-            sums[made] = since
-            made += 1
-            since = 0.0
-    state[0] = before
-    state[1] = since
-    return made
+        for scale in range(lengths_ns.size):
+            since[scale] += change * change
+            if close_ns[i] % lengths_ns[scale] == 0:
+                ends[scale, made[scale]] = close_ns[i]
+                sums[scale, made[scale]] = since[scale]
+                made[scale] += 1
+                since[scale] = 0.0
+    last_close[0] = before
