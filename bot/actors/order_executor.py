@@ -26,6 +26,10 @@ class DayEnded:
     """The calendar has reached midnight, UTC."""
 
 
+class CheckDue:
+    """While something is held: it is time to look at what the account is worth."""
+
+
 class OrderExecutor:
     """Serves wishes, venue answers and the market's marks, one message at a time.
 
@@ -40,12 +44,13 @@ class OrderExecutor:
         instruments: what is traded, by name.
         tape_scale_ns: the scale of the tape's bars.
         cash: what the account starts with.
+        check_ns: how often equity is looked at while something is held, besides at every wish and at midnight.
     """
 
     def __init__(
         self,
         *,
-        inbox: Inbox[Wish | Sequence[AccountEvent] | MarketSlab | DayEnded | Stop],
+        inbox: Inbox[Wish | Sequence[AccountEvent] | MarketSlab | DayEnded | CheckDue | Stop],
         strategy: Inbox[Any],
         calendar: Calendar,
         orders: Orders,
@@ -55,6 +60,7 @@ class OrderExecutor:
         instruments: Mapping[str, Instrument],
         tape_scale_ns: int,
         cash: Decimal,
+        check_ns: int = 3_600_000_000_000,
     ) -> None:
         self._inbox = inbox
         self._strategy = strategy
@@ -68,6 +74,8 @@ class OrderExecutor:
         }
         self._record_tape = record_tape
         self._cash = cash
+        self._check_ns = check_ns
+        self._is_check_due = False  # one is on the calendar
 
     async def run(self) -> None:
         """Serve until told to stop; what is left at the end is recorded as it stands."""
@@ -88,7 +96,12 @@ class OrderExecutor:
                             self._record_tape(message.forecasts)
                     case DayEnded():
                         await self._carry_out(self._orders.mark_equity(self._read_marks(now_ns), now_ns))
+                        await self._check(now_ns)
                         self._schedule_midnight(now_ns)
+                    case CheckDue():
+                        self._is_check_due = False
+                        await self._check(now_ns)
+                        self._schedule_check(now_ns)
                     case Stop():
                         await self._finish(now_ns)
                         return
@@ -96,6 +109,7 @@ class OrderExecutor:
                         for event in message:
                             self._follow(event)
                             await self._carry_out(self._orders.event(event, now_ns))
+                        self._schedule_check(now_ns)
 
     async def _carry_out(self, effects: Effects) -> None:
         if effects.record:
@@ -121,6 +135,17 @@ class OrderExecutor:
                 )
             case FundingPaid():
                 self._profits[event.instrument].curve.receive(event.ts_event_ns, event.amount)
+
+    async def _check(self, now_ns: int) -> None:
+        await self._carry_out(self._orders.observe(self._read_marks(now_ns), now_ns, is_check=True))
+
+    def _schedule_check(self, now_ns: int) -> None:
+        """Have equity looked at on the next round time, as long as it can move by itself."""
+        if self._is_check_due or not self._orders.wants_checks:
+            return
+        self._is_check_due = True
+        due_ns = (now_ns // self._check_ns + 1) * self._check_ns
+        self._calendar.schedule((due_ns, Class.TIMER, 0, 1), self._inbox.deliver, CheckDue())
 
     def _schedule_midnight(self, now_ns: int) -> None:
         midnight_ns = (now_ns // _DAY_NS + 1) * _DAY_NS

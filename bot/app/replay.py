@@ -17,6 +17,7 @@ from bot.actors.ledger import LedgerActor
 from bot.actors.order_executor import OrderExecutor
 from bot.actors.replay_feed import ReplayFeed
 from bot.actors.strategy import StrategyActor, StrategyHost
+from bot.app.outcomes import Interrupted, RunFailed
 from bot.core.bars import BarAggregator
 from bot.core.calendar import Class
 from bot.core.delays import Delay
@@ -25,6 +26,7 @@ from bot.core.durations import format_duration
 from bot.core.matching import Fees, Matching, make_tape
 from bot.core.orders import ClientOrderIds, Orders
 from bot.core.portfolio import Portfolio
+from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
 from bot.core.risk import RiskLimits
 from bot.core.sample_market import SampleMarketSpec
 from bot.domain.errors import BotError, ConfigError
@@ -40,6 +42,7 @@ from bot.runtime.virtual_loop import VirtualLoop
 from bot.store.ledger_store import ReplayStore
 from bot.store.market_history import ParquetHistory
 from bot.store.sample_store import ensure_sample, sample_instrument
+from bot.store.store_history import StoreHistory
 from bot.venues.simulated.venue import SimulatedVenue
 from models.systems.ewma_vol import EwmaVol, EwmaVolParams
 from strategies.base import Strategy
@@ -71,33 +74,26 @@ class Replayed:
     engine_seconds: float  # from the first row read to the last row durable
 
 
-class Interrupted(Exception):
-    """Someone asked the replay to stop.
-
-    Attributes:
-        directory: what is finished lies there, under `.part` names.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(f"interrupted; what was done is kept in {directory}, marked as not whole")
-        self.directory = directory
-
-
-class RunFailed(Exception):
-    """A part of the pipeline, or the user's strategy, ended by an error that nobody raised on purpose."""
-
-
 Histories = Sequence[tuple[Instrument, MarketHistory]]
 
 
 def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = lambda done, days: None) -> Histories:
-    """Return each instrument with its history, as the settings name them.
+    """Return each instrument with its history, for a strategy and a predictor that can be made.
 
     Raises:
         ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
     """
     strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
     _make_predictor(settings, strategy)  # what is wrong with either is said before a market is made
+    return open_data(settings, on_sample_day)
+
+
+def open_data(settings: Settings, on_sample_day: Callable[[int, int], None] = lambda done, days: None) -> Histories:
+    """Return each instrument with its history, as the settings name them.
+
+    Raises:
+        ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
+    """
     start_ns, end_ns = settings.run.start, settings.run.end
     if start_ns is not None and end_ns is not None and not start_ns < end_ns:
         raise ConfigError("run.start must lie before run.end")
@@ -118,9 +114,22 @@ def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = 
 
 def _open_files(
     each: InstrumentSettings, instrument: Instrument, start_ns: int | None, end_ns: int | None
-) -> ParquetHistory:
+) -> MarketHistory:
     path = each.trades or each.bars
     assert path is not None
+    if path.is_dir():
+        history = StoreHistory(
+            instrument,
+            path,
+            funding_path=each.funding,
+            from_ns=start_ns,
+            to_ns=end_ns,
+            off_grid=each.off_grid,
+        )
+        if (each.bars is None) != (history.source_scale_ns is None):
+            given, other = ("trades", "bars") if each.bars is None else ("bars", "trades")
+            raise ConfigError(f"{instrument.name}: {given} = {path} is a folder of {other}; write {other} =")
+        return history
     return ParquetHistory(
         instrument,
         path,
@@ -309,6 +318,7 @@ class _Pipeline:
                 portfolio=Portfolio(instruments, next(iter(instruments.values())).quote),
                 limits=_risk_limits(settings),
                 ids=ClientOrderIds(environment="r", epoch=0),
+                protections=Protections(_protection_limits(settings)),
             ),
             venue=venue,
             ledger=ledger,
@@ -316,6 +326,7 @@ class _Pipeline:
             instruments=instruments,
             tape_scale_ns=min(settings.bars.scales),
             cash=settings.account.cash,
+            check_ns=settings.protections.check_every,
         )
         actors: dict[str, Run] = {"ledger": ledger.run, "order_executor": executor.run, "strategy": strategy.run}
         for stream, (instrument, history) in enumerate(self._market):
@@ -398,9 +409,10 @@ class _Pipeline:
                 lateness_ns=settings.bars.lateness,
                 gap_max_ns=settings.bars.gap_max,
                 source_scale_ns=history.source_scale_ns,
+                event_rules=sorted({*settings.bars.events, *self._strategy.event_rules}),
             )
         except ValueError as error:
-            raise ConfigError(f"bars.scales, or the strategy's own scale: {error}") from error
+            raise ConfigError(f"bars.scales, bars.events, or the strategy's own scale: {error}") from error
         self._aggregators.append(aggregator)
         raw: Inbox[Any] = Inbox(f"bar_aggregator:{instrument.name}", bound=_MARKET_BOUND)
         bars: Inbox[Any] = Inbox(f"inference:{instrument.name}", bound=_MARKET_BOUND)
@@ -489,6 +501,26 @@ def _risk_limits(settings: Settings) -> RiskLimits:
         mark_age_ns_max=risk.mark_age_max,
         open_orders_max=risk.open_orders_max,
         orders_per_second_max=risk.orders_per_second_max,
+        open_positions_max=risk.open_positions_max,
+    )
+
+
+def _protection_limits(settings: Settings) -> ProtectionLimits:
+    asked = settings.protections
+    return ProtectionLimits(
+        drawdown=Ladder(reduce=asked.drawdown_reduce, halt=asked.drawdown_halt),
+        daily_loss=Ladder(reduce=asked.daily_loss_reduce, halt=asked.daily_loss_halt),
+        flatten_on_halt=asked.flatten_on_halt,
+        cooldown_ns=asked.cooldown,
+        stop_guard=Window(
+            count=asked.stop_guard_losses, span_ns=asked.stop_guard_window, pause_ns=asked.stop_guard_pause
+        ),
+        is_stop_guard_of_account=asked.stop_guard_scope == "account",
+        low_profit=Window(
+            count=asked.low_profit_trips, span_ns=asked.low_profit_window, pause_ns=asked.low_profit_pause
+        ),
+        low_profit_least=asked.low_profit_least,
+        repeated=Window(count=asked.repeated_orders, span_ns=asked.repeated_window, pause_ns=asked.repeated_pause),
     )
 
 

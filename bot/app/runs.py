@@ -32,6 +32,7 @@ def read_run(directory: Path) -> RunData:
             funding=reader.frame("funding"),
             decisions=reader.frame("decisions"),
             denials=reader.frame("denials"),
+            trading_states=reader.frame("trading_states"),
             orders=reader.frame("orders"),
             forecasts={name: ForecastTable(**parts) for name, parts in reader.forecasts().items()},
         )

@@ -5,16 +5,18 @@ the strategy, to be carried out in this order.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 
 import msgspec
 from msgspec.structs import replace
 
 from bot.core.order import Order, apply
 from bot.core.portfolio import Portfolio
+from bot.core.protections import ProtectionLimits, Protections
 from bot.core.risk import Book, Mark, RiskLimits, judge, worst_case_qty
+from bot.core.trading_state import TradingState
 from bot.domain.account import ZERO, Position
 from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument, Side
@@ -46,6 +48,7 @@ from bot.domain.orders import (
 )
 
 _ABSURD_QTY = Decimal(10**15)  # beyond it nothing is netted or rounded: the gate denies it as it is
+_RISK = "risk"  # the strategy's name of what the rules do by themselves
 _FORGET_AFTER_NS = 24 * 3_600_000_000_000  # a done order is kept this long for events that come late
 
 
@@ -107,32 +110,41 @@ class Orders:
         portfolio: the account, empty.
         limits: the gate's.
         ids: names the orders.
+        protections: watch the account; None for none.
     """
 
     def __init__(
-        self, *, instruments: Mapping[str, Instrument], portfolio: Portfolio, limits: RiskLimits, ids: ClientOrderIds
+        self,
+        *,
+        instruments: Mapping[str, Instrument],
+        portfolio: Portfolio,
+        limits: RiskLimits,
+        ids: ClientOrderIds,
+        protections: Protections | None = None,
     ) -> None:
         self._instruments = instruments
         self._portfolio = portfolio
         self._limits = limits
         self._ids = ids
+        self._protections = Protections(ProtectionLimits()) if protections is None else protections
         self._orders: dict[str, Order] = {}
         self._live: dict[str, dict[str, Order]] = {name: {} for name in instruments}  # by instrument, then id
         self._strategy_of: dict[str, str] = {}
+        self._closing: set[str] = set()  # live orders that flatten, which no halt may cancel
         self._done: deque[tuple[int, str]] = deque()
         self._sends_ns: deque[int] = deque(maxlen=limits.orders_per_second_max)
         self._fundings: set[str] = set()
         self._forecasts: dict[str, str] = {}  # by instrument, the newest recorded
         self._decisions = 0
-        self.halted = False
 
     def deposit(self, amount: Decimal, now_ns: int) -> Effects:
         """Book the starting cash."""
+        self._protections.deposit(amount, now_ns)
         return Effects(record=[Deposited(ts_ns=now_ns, postings=self._portfolio.deposit(amount))])
 
     def wish(self, wish: Wish, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
-        """Turn a wish into the orders it takes, each judged by the gate."""
-        effects = Effects()
+        """Turn a wish into the orders it takes, each judged by the gate at what the account is worth now."""
+        effects = self.observe(marks, now_ns)
         self._decisions += 1
         forecast = wish.forecast
         if forecast is not None and self._forecasts.get(forecast.instrument) != forecast.forecast_id:
@@ -178,7 +190,7 @@ class Orders:
             return Effects()  # a repeat
         self._keep(after, now_ns)
         if isinstance(event, OrderFilled):
-            return self._book_fill(event, after, now_ns)
+            return self._book_fill(event, before, after, now_ns)
         return Effects(
             record=[OrderReported(ts_ns=now_ns, status=after.status, event=event)],
             publish=[Notice(order=after, event=event)],
@@ -200,6 +212,37 @@ class Orders:
         )
         return Effects(record=[entry])
 
+    def observe(self, marks: Mapping[str, Mark | None], now_ns: int, *, is_check: bool = False) -> Effects:
+        """Look at what the account is worth, and do what the protections then ask for.
+
+        Args:
+            is_check: it is the clock that asks: a flattening order that did not come through is sent again.
+        """
+        equity = self._equity(marks) if self._protections.watches_equity else None
+        changed = self._protections.see_equity(equity, now_ns)
+        effects = Effects(record=list(changed))
+        self._enforce(now_ns, effects)
+        if self._protections.wants_flat and (changed or is_check):
+            self._flatten(marks, now_ns, effects)
+        return effects
+
+    def halt(self, why: str, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
+        """Halt the account because a person says so."""
+        effects = Effects(record=list(self._protections.halt(why, now_ns)))
+        self._enforce(now_ns, effects)
+        if self._protections.wants_flat:
+            self._flatten(marks, now_ns, effects)
+        return effects
+
+    def resume(self, why: str, now_ns: int) -> Effects:
+        """Let everything trade again because a person says so."""
+        return Effects(record=list(self._protections.resume(why, now_ns)))
+
+    @property
+    def wants_checks(self) -> bool:
+        """Return whether equity can move by itself in a way that the protections want to know of."""
+        return self._protections.watches_equity and any(p.qty for p in self._portfolio.positions.values())
+
     def position_qty(self, instrument: str) -> Decimal:
         """Return the signed quantity held."""
         return self._portfolio.positions[instrument].qty
@@ -214,16 +257,33 @@ class Orders:
             delta = instrument.round_qty(target.qty - self.position_qty(instrument.name) - coming)
             if not delta:
                 return
-        self._send(
-            strategy=strategy,
-            instrument=target.instrument,
-            side=Side.SELL if delta.is_signed() else Side.BUY,
-            order_type=OrderType.MARKET,
-            qty=delta.copy_abs(),
-            marks=marks,
-            now_ns=now_ns,
-            effects=effects,
-        )
+        side = Side.SELL if delta.is_signed() else Side.BUY
+        for qty in self._cut_at_flat(target.instrument, side, delta.copy_abs()):
+            self._send(
+                strategy=strategy,
+                instrument=target.instrument,
+                side=side,
+                order_type=OrderType.MARKET,
+                qty=qty,
+                marks=marks,
+                now_ns=now_ns,
+                effects=effects,
+            )
+
+    def _cut_at_flat(self, instrument: str, side: Side, qty: Decimal) -> tuple[Decimal, ...]:
+        """Return an order's quantity; while only exits pass, in two where it would turn the position over.
+
+        The first part may then leave, and the second is denied: otherwise nothing could be closed by who always turns.
+        """
+        hold = self._protections.hold(instrument)
+        if hold is None or hold.state is not TradingState.REDUCING or instrument not in self._instruments:
+            return (qty,)
+        position = self.position_qty(instrument)
+        live = (o for o in self._live[instrument].values() if o.request.side is side and not o.request.reduce_only)
+        room = abs(position) - sum((o.remaining_qty for o in live), ZERO)
+        if not (qty.is_finite() and position * side.sign < 0 and 0 < room < qty):
+            return (qty,)
+        return room, qty - room
 
     def _place(
         self, place: PlaceOrder, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
@@ -243,7 +303,14 @@ class Orders:
         )
 
     def _send(
-        self, *, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects, **asked: object
+        self,
+        *,
+        strategy: str,
+        marks: Mapping[str, Mark | None],
+        now_ns: int,
+        effects: Effects,
+        is_rule: bool = False,
+        **asked: object,
     ) -> None:
         client_order_id, number = self._ids.next(strategy)
         order = SubmitOrder(client_order_id=client_order_id, order_number=number, **asked)  # type: ignore[arg-type]
@@ -254,7 +321,7 @@ class Orders:
             mark=mark,
             book=self._book(order.instrument, marks, now_ns),
             limits=self._limits,
-            halted=self.halted,
+            hold=None if is_rule else self._protections.hold(order.instrument),
         )
         if denial is not None:
             code, detail = denial
@@ -271,6 +338,8 @@ class Orders:
         assert mark is not None
         self._sends_ns.append(now_ns)
         self._strategy_of[client_order_id] = strategy
+        if is_rule:
+            self._closing.add(client_order_id)
         sent = Order(request=order)
         self._keep(sent, now_ns)
         effects.publish.append(Notice(order=sent, event=None))
@@ -286,12 +355,80 @@ class Orders:
                 continue
             if wish.client_order_id not in (None, name):
                 continue
-            self._keep(replace(order, cancel_requested=True), now_ns)
-            cancel = CancelOrder(
-                client_order_id=name, order_number=order.request.order_number, instrument=wish.instrument
+            self._send_cancel(order, now_ns, effects)
+
+    def _send_cancel(self, order: Order, now_ns: int, effects: Effects) -> None:
+        self._keep(replace(order, cancel_requested=True), now_ns)
+        cancel = CancelOrder(
+            client_order_id=order.request.client_order_id,
+            order_number=order.request.order_number,
+            instrument=order.request.instrument,
+        )
+        effects.record.append(CancelIntended(ts_ns=now_ns, decision_id=self._decisions, cancel=cancel))
+        effects.send.append(cancel)
+
+    def _enforce(self, now_ns: int, effects: Effects) -> None:
+        """Cancel what could still enter where only exits may, and everything where the account is to be flat."""
+        if self._protections.states.is_quiet:
+            return
+        for name, live in self._live.items():
+            if not live or self._protections.hold(name) is None:
+                continue
+            if self._protections.wants_flat:
+                doomed = [order for key, order in live.items() if key not in self._closing]
+            else:
+                doomed = _entries(live.values(), self.position_qty(name))
+            doomed = [order for order in doomed if not order.cancel_requested]
+            if doomed:
+                self._decide(name, CancelOpen(instrument=name), now_ns, effects)
+                for order in doomed:
+                    self._send_cancel(order, now_ns, effects)
+
+    def _flatten(self, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects) -> None:
+        """Send what closes every position, where it is not under way already."""
+        for name, instrument in self._instruments.items():
+            left = self.position_qty(name)
+            if not left or any(key in self._closing for key in self._live[name]):
+                continue
+            side = Side.SELL if left > 0 else Side.BUY
+            self._decide(name, Target(instrument=name, qty=ZERO), now_ns, effects)
+            left = abs(left)
+            while left > 0:
+                qty = min(left, instrument.qty_max)
+                left -= qty
+                self._send(
+                    strategy=_RISK,
+                    instrument=name,
+                    side=side,
+                    order_type=OrderType.MARKET,
+                    qty=qty,
+                    reduce_only=True,
+                    marks=marks,
+                    now_ns=now_ns,
+                    effects=effects,
+                    is_rule=True,
+                )
+
+    def _decide(self, name: str, action: Action, now_ns: int, effects: Effects) -> None:
+        """Record a decision that the rules made, with the latch in force as its reason."""
+        hold = self._protections.hold(name)
+        assert hold is not None
+        self._decisions += 1
+        effects.record.append(
+            DecisionMade(
+                ts_ns=now_ns,
+                decision_id=self._decisions,
+                strategy=_RISK,
+                instrument=name,
+                trigger=f"state:{hold.state.value}",
+                bar_close_ns=None,
+                close_price=None,
+                position_qty=self.position_qty(name),
+                forecast_id=None,
+                action=msgspec.json.encode(action).decode(),
+                reason=f"{hold.cause.value}: {hold.why.detail}",
             )
-            effects.record.append(CancelIntended(ts_ns=now_ns, decision_id=self._decisions, cancel=cancel))
-            effects.send.append(cancel)
+        )
 
     def _keep(self, order: Order, now_ns: int) -> None:
         name = order.request.client_order_id
@@ -300,13 +437,15 @@ class Orders:
         if order.is_live:
             live[name] = order
             return
+        self._closing.discard(name)
         if live.pop(name, None) is not None:
             self._done.append((now_ns, name))
         while self._done and self._done[0][0] < now_ns - _FORGET_AFTER_NS:
             _, forgotten = self._done.popleft()
             del self._orders[forgotten], self._strategy_of[forgotten]
 
-    def _book_fill(self, fill: OrderFilled, order: Order, now_ns: int) -> Effects:
+    def _book_fill(self, fill: OrderFilled, before: Order, order: Order, now_ns: int) -> Effects:
+        qty_before = self.position_qty(fill.instrument)
         realized, postings = self._portfolio.fill(fill)
         entry = FillBooked(
             ts_ns=now_ns,
@@ -316,7 +455,12 @@ class Orders:
             realized_pnl=realized,
             postings=postings,
         )
-        return Effects(record=[entry], publish=[Notice(order=order, event=fill)])
+        effects = Effects(record=[entry], publish=[Notice(order=order, event=fill)])
+        effects.record += self._protections.see_fill(
+            fill, realized_pnl=realized, qty_before=qty_before, is_first=not before.filled_qty, now_ns=now_ns
+        )
+        self._enforce(now_ns, effects)
+        return effects
 
     def _book_funding(self, funding: FundingPaid, now_ns: int) -> Effects:
         if funding.instrument not in self._instruments:
@@ -325,18 +469,36 @@ class Orders:
             return Effects()
         self._fundings.add(funding.funding_id)
         postings = self._portfolio.funding(funding)
+        self._protections.see_funding(funding.instrument, funding.amount)
         return Effects(
             record=[FundingBooked(ts_ns=now_ns, funding=funding, postings=postings)],
             publish=[Notice(order=None, event=funding)],
         )
 
+    def _equity(self, marks: Mapping[str, Mark | None]) -> Decimal | None:
+        """Return cash and unrealized profit: None where a held instrument has no mark, NaN beyond all reckoning."""
+        equity = self._portfolio.cash
+        try:
+            for name, position in self._portfolio.positions.items():
+                if position.qty:
+                    mark = marks.get(name)
+                    if mark is None:
+                        return None
+                    equity += position.unrealized_pnl(mark.price)
+        except DecimalException:
+            return Decimal("NaN")
+        return equity
+
     def _book(self, instrument: str, marks: Mapping[str, Mark | None], now_ns: int) -> Book:
         equity: Decimal | None = self._portfolio.cash
         others = ZERO
+        other_positions = 0
         for name, position in self._portfolio.positions.items():
             live = self._live[name]
             if not position.qty and (name == instrument or not live):
                 continue
+            if name != instrument and (position.qty or any(not o.request.reduce_only for o in live.values())):
+                other_positions += 1
             mark = marks.get(name)
             if mark is None:
                 equity = None
@@ -353,4 +515,16 @@ class Orders:
             others_notional=others,
             recent_sends_ns=tuple(self._sends_ns),
             now_ns=now_ns,
+            other_positions=other_positions,
         )
+
+
+def _entries(live: Iterable[Order], position: Decimal) -> list[Order]:
+    """Return the orders that could enter or turn over the position, were all of their side to fill."""
+    found = []
+    for side in Side:
+        mine = [order for order in live if order.request.side is side and not order.request.reduce_only]
+        leaving = sum((order.remaining_qty for order in mine), ZERO)
+        if not (position * side.sign < 0 and leaving <= abs(position)):
+            found += mine
+    return found

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from bot.core.order import Order
+from bot.core.trading_state import Cause, Latch, TradingState
 from bot.domain.account import ZERO, Position
 from bot.domain.instrument import Instrument, Side
 from bot.domain.orders import OrderType, SubmitOrder
@@ -42,6 +43,20 @@ class Denial(StrEnum):
     OPEN_ORDERS_ABOVE_MAX = "OPEN_ORDERS_ABOVE_MAX"
     ORDER_RATE = "ORDER_RATE"
     REDUCE_ONLY_INCREASES = "REDUCE_ONLY_INCREASES"
+    REDUCING = "REDUCING"
+    STOP_GUARD = "STOP_GUARD"
+    LOW_PROFIT = "LOW_PROFIT"
+    REPEATED = "REPEATED"
+    COOLDOWN = "COOLDOWN"
+    OPEN_POSITIONS_ABOVE_MAX = "OPEN_POSITIONS_ABOVE_MAX"
+
+
+_PAUSES = {
+    Cause.STOP_GUARD: Denial.STOP_GUARD,
+    Cause.LOW_PROFIT: Denial.LOW_PROFIT,
+    Cause.REPEATED: Denial.REPEATED,
+    Cause.COOLDOWN: Denial.COOLDOWN,
+}
 
 
 class RiskLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +69,7 @@ class RiskLimits(msgspec.Struct, frozen=True, kw_only=True):
     mark_age_ns_max: int
     open_orders_max: int  # per instrument
     orders_per_second_max: int
+    open_positions_max: int = 0  # instruments held or about to be; 0: as many as there are
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +88,7 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     others_notional: Decimal  # worst case of all other instruments
     recent_sends_ns: tuple[int, ...]  # when orders were sent, newest last; at least the last second's
     now_ns: int
+    other_positions: int = 0  # other instruments that are held, or would be if their open orders filled
 
 
 def judge(
@@ -81,11 +98,11 @@ def judge(
     mark: Mark | None,
     book: Book,
     limits: RiskLimits,
-    halted: bool,
+    hold: Latch | None = None,
 ) -> tuple[Denial, str] | None:
-    """Return why `order` must not be sent, or None if it may be."""
-    if halted:
-        return Denial.HALTED, "trading is halted"
+    """Return why `order` must not be sent, or None if it may be. `hold` is the latch in force, if any."""
+    if hold is not None and hold.state is TradingState.HALTED:
+        return Denial.HALTED, f"trading is halted ({hold.scope}, {hold.cause}): {hold.why.detail}"
     if instrument is None:
         return Denial.INSTRUMENT_UNKNOWN, f"{order.instrument} is not traded in this run"
     if mark is None:
@@ -93,18 +110,19 @@ def judge(
     if not 0 <= book.now_ns - mark.ts_ns <= limits.mark_age_ns_max:
         return Denial.MARK_STALE, f"the last price is {(book.now_ns - mark.ts_ns) / 1e9:.3f} s old"
     try:
-        return _judge_numbers(order, instrument, mark, book, limits)
+        return _judge_numbers(order, instrument, mark, book, limits, hold)
     except DecimalException:
         return Denial.ACCOUNT_INVALID, "a number is too large or too small to reckon with"
 
 
 def _judge_numbers(
-    order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits
+    order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits, hold: Latch | None
 ) -> tuple[Denial, str] | None:
     return (
         _judge_inputs(mark, book, limits)
         or _judge_grid(order, instrument)
         or _judge_price(order, instrument, mark, limits)
+        or _judge_hold(order, book, hold)
         or _judge_size(order, instrument, mark, book, limits)
         or _judge_flow(order, book, limits)
     )
@@ -179,13 +197,20 @@ def _judge_price(
     return None
 
 
+def _judge_hold(order: SubmitOrder, book: Book, hold: Latch | None) -> tuple[Denial, str] | None:
+    if hold is None or order.reduce_only or is_exit(order, book):  # what reduce-only means is judged with the size
+        return None
+    code = _PAUSES.get(hold.cause, Denial.REDUCING)
+    return code, f"only exits pass ({hold.scope}, {hold.cause}): {hold.why.detail}"
+
+
 def _judge_size(
     order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits
 ) -> tuple[Denial, str] | None:
     notional = order.qty * (order.limit_price or mark.price)
     if order.reduce_only and not (0 < order.qty <= abs(book.position.qty) and _is_against(order, book.position)):
         return Denial.REDUCE_ONLY_INCREASES, f"the position is {book.position.qty}"
-    if _is_exit(order, book):
+    if is_exit(order, book):
         return None  # it only makes the account safer: no limit of size may stand in its way
     after = worst_case_qty(book.position, book.live, order)
     if not notional >= instrument.notional_min:
@@ -200,6 +225,9 @@ def _judge_size(
     leverage = (exposure + book.others_notional) / book.equity
     if not leverage <= limits.leverage_max:
         return Denial.LEVERAGE_ABOVE_MAX, f"leverage could reach {leverage:.4f}, above {limits.leverage_max}"
+    is_new = not book.position.qty and all(o.request.reduce_only for o in book.live)
+    if limits.open_positions_max and is_new and not book.other_positions < limits.open_positions_max:
+        return Denial.OPEN_POSITIONS_ABOVE_MAX, f"{book.other_positions} other instruments are held or about to be"
     return None
 
 
@@ -212,7 +240,7 @@ def _judge_flow(order: SubmitOrder, book: Book, limits: RiskLimits) -> tuple[Den
     return None
 
 
-def _is_exit(order: SubmitOrder, book: Book) -> bool:
+def is_exit(order: SubmitOrder, book: Book) -> bool:
     """Return whether the position cannot flip even if this order and all live ones of its side fill."""
     same_side = (o.remaining_qty for o in book.live if o.request.side is order.side and not o.request.reduce_only)
     leaving = order.qty + sum(same_side, ZERO)

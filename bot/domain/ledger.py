@@ -51,7 +51,7 @@ class DecisionMade(Entry, frozen=True, kw_only=True):
     decision_id: int  # the run's n-th
     strategy: str
     instrument: str
-    trigger: str  # what called it: bar:<scale>, forecast, timer, or the name of an order's event
+    trigger: str  # what called it: bar:<scale or rule>, forecast, timer, or the name of an order's event
     bar_close_ns: int | None  # the newest closed bar it could see
     close_price: Decimal | None  # that bar's close
     position_qty: Decimal  # as the strategy believed
@@ -117,6 +117,21 @@ class EquityMarked(Entry, frozen=True, kw_only=True):
     marks: tuple[tuple[str, Decimal, Decimal], ...]  # instrument, quantity, mark price
 
 
+class TradingStateChanged(Entry, frozen=True, kw_only=True):
+    """A latch on trading closed, closed further, holds longer, or opened: docs/risk_codes.md."""
+
+    scope: str  # account, or an instrument's name
+    cause: str  # whose latch: drawdown, daily_loss, cooldown...
+    signal: str  # what moved it: reduce, halt, day_began, time_up, resumed
+    before: str  # the latch's state: active, reducing, halted
+    after: str
+    in_force: str  # the strictest state of all latches of this scope, after it
+    value: Decimal | None = None  # what was seen, in the unit of the threshold
+    threshold: Decimal | None = None
+    until_ns: int | None = None  # when it opens by itself; None: not by time
+    detail: str = ""
+
+
 class RunClosed(Entry, frozen=True, kw_only=True):
     """The last entry: identifies the market that was traded and the tape that the report is drawn from."""
 
@@ -139,5 +154,6 @@ LedgerEntry = (
     | FillBooked
     | FundingBooked
     | EquityMarked
+    | TradingStateChanged
     | RunClosed
 )

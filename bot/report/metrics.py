@@ -47,6 +47,9 @@ def compute_metrics(data: RunData) -> dict[str, Any]:
         **_exposure(curve),
         **_costs(data, curve, trips),
         "denials": dict(sorted(Counter(str(row.code) for row in rows(data.denials)).items())),
+        "trading_states": dict(
+            sorted(Counter(f"{row.cause}: {row.after}" for row in rows(data.trading_states)).items())
+        ),
         "forecasts": evaluate_forecasts(data),
     }
 

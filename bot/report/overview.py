@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from bot.report import words
 from bot.report.equity import DAY_NS
+from bot.report.frames import rows
 from bot.report.view import View
 
 _VERBS = {"replay": "Replayed", "paper": "Paper traded", "live": "Traded live"}
@@ -138,6 +139,12 @@ def _warnings(view: View) -> str:
         )
     if status != "finished":
         warnings.append(f"This run did not finish (status: {status}). The figures cover what was recorded until then.")
+    stops = [r for r in rows(view.data.trading_states) if r.scope == "account" and r.after != "active"]
+    if stops:
+        warnings.append(
+            f"Trading was held back: {stops[0].after} from {words.utc(int(stops[0].ts_ns))} UTC on, by "
+            f"{str(stops[0].cause).replace('_', ' ')}. What came after is not what the strategy alone would have done."
+        )
     return "".join(f'<p class="banner" role="alert">{escape(warning)}</p>' for warning in warnings)
 
 

@@ -1,6 +1,6 @@
 """What a report is drawn from: the ledger's rows and the tape of one finished run, in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -44,6 +44,8 @@ class RunData:
         funding: ts_event_ns, instrument, position_qty, mark_price, rate, amount (received positive).
         decisions: decision_id, ts_ns, strategy, instrument, trigger, reason, action (JSON), position_qty, close_price.
         denials: decision_id, ts_ns, instrument, code, detail.
+        trading_states: ts_ns, scope (account, or an instrument), cause, signal, before, after, in_force, value,
+            threshold, until_ns, detail.
         orders: client_order_id, decision_id, instrument, side, order_type, qty, limit_price, status, filled_qty.
         forecasts: by instrument; empty where the run had no model.
     """
@@ -57,3 +59,4 @@ class RunData:
     denials: pd.DataFrame
     orders: pd.DataFrame
     forecasts: dict[str, ForecastTable]
+    trading_states: pd.DataFrame = field(default_factory=pd.DataFrame)

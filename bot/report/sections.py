@@ -8,7 +8,7 @@ from bot.report import words
 from bot.report.charts import CANDLES_MAX, equity_figure, exposure_figure, price_figure, tape_of, time_axis
 from bot.report.forecast_charts import fan_figures, fan_rows, has_importance, importance_figure, reliability_figure
 from bot.report.reading import FORECAST_CAVEAT, identity, reading
-from bot.report.tables import denial_table, monthly_table, recent_trips, trade_table
+from bot.report.tables import denial_table, monthly_table, recent_trips, state_table, trade_table
 from bot.report.thin import candles
 from bot.report.trade_charts import cost_figure, cost_steps, holding_figure, returns_figure
 from bot.report.view import Figure, Section, View, chart, nothing, paragraph, table
@@ -40,7 +40,7 @@ def sections(view: View) -> list[Section]:
         _trips(view),
         _costs(view),
         Section(anchor="trades", title="Trade list", body=trade_table(view)),
-        Section(anchor="denials", title="Risk denials", body=denial_table(view)),
+        Section(anchor="denials", title="Risk denials and trading states", body=_denials(view)),
         Section(anchor="identity", title="What identifies this run", body=identity(view)),
         Section(anchor="reading", title="How to read this", body=reading(view)),
     ]
@@ -219,6 +219,10 @@ def _costs(view: View) -> Section:
         + "</div></div>"
     )
     return Section(anchor="costs", title=title, body=html, figures={"costs": cost_figure(view)})
+
+
+def _denials(view: View) -> str:
+    return f"<h3>Denied orders</h3>{denial_table(view)}<h3>Trading states</h3>{state_table(view)}"
 
 
 def _most_traded(view: View) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tables that are more than rows of text: monthly returns, the trade list, risk denials."""
+"""The tables that are more than rows of text: monthly returns, the trade list, denials and trading states."""
 
 from html import escape
 
@@ -10,6 +10,7 @@ from bot.report.round_trips import RoundTrip
 from bot.report.view import View, nothing, paragraph, scroller, table
 
 TRADES_MAX = 1000  # rows of the list, and round trips drawn in the price chart
+STATES_MAX = 500  # rows
 _REASON_MAX = 300  # characters
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HEAT_STEPS = (0.0, 0.01, 0.03, 0.07, 0.15)  # a month's return that reaches the n-th has the n-th shade
@@ -113,6 +114,29 @@ def denial_table(view: View) -> str:
         text_columns=2,
         caption="Orders that the risk gate denied",
     )
+
+
+def state_table(view: View) -> str:
+    """Return when trading was held back and let go again, in order of time, and why; the newest, if there are many."""
+    found = list(rows(view.data.trading_states))
+    if not found:
+        return nothing("Trading was never held back.")
+    note = ""
+    if len(found) > STATES_MAX:
+        note = paragraph(f"The {STATES_MAX:,} most recent of {len(found):,} changes. The ledger holds all of them.")
+    body = [
+        [
+            words.utc(int(row.ts_ns)),
+            str(row.scope),
+            words.short(str(row.cause).replace("_", " "), _REASON_MAX),
+            f"{row.before} \N{RIGHTWARDS ARROW} {row.after}",
+            str(row.in_force),
+            words.short(str(row.detail), _REASON_MAX),
+        ]
+        for row in found[-STATES_MAX:]
+    ]
+    head = ["Time (UTC)", "Scope", "Cause", "Its latch", "In force", "Why"]
+    return note + table(head, body, text_columns=len(head), caption="When trading was held back")
 
 
 def _trade_row(n: int, trip: RoundTrip, *, has_name: bool) -> str:

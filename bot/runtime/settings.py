@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bot.core.durations import Duration, parse_duration
+from bot.core.event_rules import EventRuleText
 from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
 
@@ -89,18 +90,22 @@ class InstrumentSettings(_Section):
     qty_min: Decimal = Field(gt=0, description="least order, base currency")
     qty_max: Decimal = Field(gt=0, description="greatest order, base currency")
     notional_min: Decimal = Field(Decimal(5), ge=0, description="least order value, quote currency")
-    trades: Path | None = Field(None, description="Parquet file of trades")
-    bars: Path | None = Field(None, description="Parquet file of bars, where there are no trades")
-    bar_interval: Duration | None = Field(None, description="length of those bars")
-    funding: Path | None = Field(None, description="Parquet file of settled funding rates")
+    trades: Path | None = Field(None, description="trades: a folder of the market store, or a Parquet file")
+    bars: Path | None = Field(None, description="bars, where there are no trades: a folder of the store, or a file")
+    bar_interval: Duration | None = Field(None, description="length of the bars of a file")
+    funding: Path | None = Field(None, description="settled funding rates: a folder of the store, or a file")
+    marks: Path | None = Field(None, description="mark prices, for features: a folder of the store, such as mark-1h")
+    book: Path | None = Field(None, description="the order book, for features: a folder of the store")
     off_grid: Literal["refuse", "round"] = Field("refuse", description="what to do with prices between two ticks")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "InstrumentSettings":
         if (self.trades is None) == (self.bars is None):
             raise ValueError("give either trades or bars")
-        if (self.bars is None) != (self.bar_interval is None):
-            raise ValueError('bars need bar_interval, such as "1m"; trades take none')
+        if self.bars is None and self.bar_interval is not None:
+            raise ValueError("trades take no bar_interval")
+        if self.bars is not None:
+            _check_interval(self.bars.name, self.bar_interval)
         if not self.qty_min <= self.qty_max:
             raise ValueError("qty_min must not be above qty_max")
         return self
@@ -117,6 +122,16 @@ class InstrumentSettings(_Section):
             qty_max=self.qty_max,
             notional_min=self.notional_min,
         )
+
+
+def _check_interval(name: str, interval_ns: int | None) -> None:
+    """Raise ValueError unless a file's bars are given their length; a folder of the store is called by it."""
+    prefix, _, length = name.partition("-")
+    if prefix != "bars" or "." in length:
+        if interval_ns is None:
+            raise ValueError('bars of a file need bar_interval, such as "1m"; a folder of the store says it: bars-1m')
+    elif interval_ns is not None and parse_duration(length) != interval_ns:
+        raise ValueError(f"bar_interval is not that of {name}; leave it out")
 
 
 class SampleSettings(_Section):
@@ -150,15 +165,28 @@ class MarketSettings(_Section):
 
 
 class BarsSettings(_Section):
-    """Time scales."""
+    """Time scales, and the rules of bars that the market closes."""
 
     scales: tuple[Duration, ...] = Field(
         tuple(parse_duration(text) for text in ("1m", "5m", "15m", "1h", "4h", "1d")), min_length=1
     )
+    events: tuple[EventRuleText, ...] = Field((), description='event bars to make of trades as well: "volume:100"')
     lateness: Duration = Field(
         250_000_000, ge=0, le=10 * _MINUTE_NS, description="how long a bar waits for late trades"
     )
     gap_max: Duration = Field(3 * 1440 * _MINUTE_NS, gt=0, description="longest hole that is filled with flat bars")
+
+
+class FeatureSettings(_Section):
+    """What models are given; `bot features show` prints it in full."""
+
+    use: tuple[str, ...] = Field(
+        ("full",), min_length=1, description='sets such as "full", and features such as "volatility(20)"'
+    )
+    scales: tuple[str, ...] = Field((), description='"5m", "volume:100"; empty for bars.scales and bars.events')
+    clips: dict[str, tuple[float, float]] = Field(default_factory=dict, description="least and greatest, by column")
+    reference: str | None = Field(None, description="the instrument that reference_* features compare with")
+    funding_interval: Duration = Field(8 * 60 * _MINUTE_NS, gt=0, description="time between two settlements")
 
 
 class DelaySettings(_Section):
@@ -204,6 +232,44 @@ class RiskSettings(_Section):
     mark_age_max: Duration = Field(2 * _MINUTE_NS, gt=0, description="older prices close the door")
     open_orders_max: int = Field(50, ge=1, le=500, description="per instrument")
     orders_per_second_max: int = Field(10, ge=1, le=1000)
+    open_positions_max: int = Field(0, ge=0, le=1000, description="instruments held at once; 0 for no limit")
+
+
+Rung = Annotated[Decimal, Field(ge=0, lt=1)]
+"""How much may be lost before something happens, a fraction; 0: never."""
+
+
+class ProtectionSettings(_Section):
+    """What stops trading when it goes wrong; see `docs/risk_codes.md`."""
+
+    drawdown_reduce: Rung = Field(Decimal("0.2"), description="lost of the highest equity: only exits from then on")
+    drawdown_halt: Rung = Field(Decimal("0.3"), description="lost of the highest equity: no orders from then on")
+    daily_loss_reduce: Rung = Field(Decimal("0.1"), description="lost since midnight UTC: only exits until the next")
+    daily_loss_halt: Rung = Field(Decimal("0.15"), description="lost since midnight UTC: no orders until the next")
+    flatten_on_halt: bool = Field(False, description="close every position when the account is halted")
+    check_every: Duration = Field(60 * _MINUTE_NS, ge=1_000_000_000, description="how often equity is looked at")
+    cooldown: Duration = Field(0, ge=0, description="no entry for so long after a round trip's end; 0s: off")
+    stop_guard_losses: int = Field(0, ge=0, le=1000, description="so many losing round trips; 0: off")
+    stop_guard_window: Duration = Field(1440 * _MINUTE_NS, gt=0, description="within so long")
+    stop_guard_pause: Duration = Field(60 * _MINUTE_NS, ge=0, description="no entry for so long; 0s: for good")
+    stop_guard_scope: Literal["instrument", "account"] = Field("instrument", description="where it counts and pauses")
+    low_profit_trips: int = Field(0, ge=0, le=1000, description="the last so many round trips; 0: off")
+    low_profit_least: Decimal = Field(Decimal(0), description="must have brought this, quote currency")
+    low_profit_window: Duration = Field(1440 * _MINUTE_NS, gt=0, description="within so long")
+    low_profit_pause: Duration = Field(60 * _MINUTE_NS, ge=0, description="no entry for so long; 0s: for good")
+    repeated_orders: int = Field(0, ge=0, le=100_000, description="executed orders of one side at most; 0: off")
+    repeated_window: Duration = Field(_MINUTE_NS, gt=0, description="within so long")
+    repeated_pause: Duration = Field(0, ge=0, description="no entry for so long; 0s: for good")
+
+    @model_validator(mode="after")
+    def _has_its_rungs_in_order(self) -> "ProtectionSettings":
+        for name in ("drawdown", "daily_loss"):
+            reduce, halt = getattr(self, f"{name}_reduce"), getattr(self, f"{name}_halt")
+            if halt and not reduce <= halt:
+                raise ValueError(f"{name}_reduce must not be above {name}_halt")
+        if not self.low_profit_least.is_finite():
+            raise ValueError("low_profit_least must be a number")
+        return self
 
 
 class StrategySettings(_Section):
@@ -244,11 +310,13 @@ class Settings(BaseSettings):
     run: RunSettings = Field(default_factory=RunSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     bars: BarsSettings = Field(default_factory=BarsSettings)
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
     delays: DelaySettings = Field(default_factory=DelaySettings)
     fees: FeeSettings = Field(default_factory=FeeSettings)
     venue: VenueSettings = Field(default_factory=VenueSettings)
     account: AccountSettings = Field(default_factory=AccountSettings)
     risk: RiskSettings = Field(default_factory=RiskSettings)
+    protections: ProtectionSettings = Field(default_factory=ProtectionSettings)
     strategy: StrategySettings = Field(default_factory=StrategySettings)
     predictor: PredictorSettings = Field(default_factory=PredictorSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, inspect, select
 
 from bot.core.digest import ColumnDigest
 from bot.domain.errors import DataError
@@ -110,9 +110,14 @@ def _check_projection(engine: Engine, entries: list[LedgerEntry]) -> Iterator[st
         projection.add(seq, entry)
     projection.close()
     drawn = projection.take()
+    present = inspect(engine).get_table_names()
     with engine.connect() as connection:
         for table in tables.metadata.sorted_tables:
             if table.name in ("runs", "journal"):
+                continue
+            if table.name in tables.LATER and table.name not in present:
+                if drawn[table.name]:
+                    yield f"{table.name}: the table is missing, the journal makes {len(drawn[table.name])} rows"
                 continue
             columns = ", ".join(f'"{column.name}"' for column in table.columns)
             key = ", ".join(f'"{column.name}"' for column in table.primary_key.columns)

@@ -20,6 +20,7 @@ from bot.domain.ledger import (
     OrderReported,
     RiskDenied,
     RunClosed,
+    TradingStateChanged,
 )
 from bot.domain.orders import OrderAccepted, OrderRejected
 from bot.store import tables
@@ -207,6 +208,24 @@ class Projection:
             (seq, entry.ts_ns, _text(entry.cash), _text(entry.unrealized_pnl), _text(entry.equity))
         )
 
+    def _trading_state_changed(self, seq: int, entry: TradingStateChanged) -> None:
+        self.rows["trading_states"].append(
+            (
+                seq,
+                entry.ts_ns,
+                entry.scope,
+                entry.cause,
+                entry.signal,
+                entry.before,
+                entry.after,
+                entry.in_force,
+                None if entry.value is None else _text(entry.value),
+                None if entry.threshold is None else _text(entry.threshold),
+                entry.until_ns,
+                entry.detail,
+            )
+        )
+
     def _run_closed(self, seq: int, entry: RunClosed) -> None:
         """Add nothing: the run's own row holds it."""
 
@@ -226,5 +245,6 @@ _ADD: dict[type, Callable[[Projection, int, Any], None]] = {
     FillBooked: Projection._fill_booked,
     FundingBooked: Projection._funding_booked,
     EquityMarked: Projection._equity_marked,
+    TradingStateChanged: Projection._trading_state_changed,
     RunClosed: Projection._run_closed,
 }

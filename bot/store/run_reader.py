@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, create_engine, select
+from sqlalchemy import Engine, create_engine, inspect, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -51,8 +51,13 @@ class RunReader:
         return rows[0]
 
     def frame(self, name: str) -> pd.DataFrame:
-        """Return a table's rows in order; a Decimal stays one, in an object column."""
+        """Return a table's rows in order; a Decimal stays one, in an object column.
+
+        A table that came later than the run's schema is empty.
+        """
         table = tables.metadata.tables[name]
+        if name in tables.LATER and name not in self._names():
+            return pd.DataFrame(columns=[c.name for c in table.columns])
         key = table.c.seq if "seq" in table.c else next(iter(table.primary_key.columns))
         return pd.DataFrame(self._rows(select(table).order_by(key)), columns=[c.name for c in table.columns])
 
@@ -108,6 +113,12 @@ class RunReader:
     def close(self) -> None:
         """Release the database."""
         self._engine.dispose()
+
+    def _names(self) -> list[str]:
+        try:
+            return inspect(self._engine).get_table_names()
+        except DatabaseError as error:
+            raise DataError(f"{self.directory / 'ledger.sqlite'}: damaged ({error.orig})") from error
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         try:

@@ -249,3 +249,23 @@ equity = Table(
     Column("unrealized_pnl", ExactDecimal, nullable=False),
     Column("equity", ExactDecimal, nullable=False),
 )
+
+trading_states = Table(
+    "trading_states",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("scope", Text, nullable=False),  # account, or an instrument
+    Column("cause", Text, nullable=False),
+    Column("signal", Text, nullable=False),
+    Column("before", Text, nullable=False),  # of this cause's latch: active, reducing, halted
+    Column("after", Text, nullable=False),
+    Column("in_force", Text, nullable=False),  # of all latches of the scope
+    Column("value", ExactDecimal),
+    Column("threshold", ExactDecimal),
+    Column("until_ns", BigInteger),
+    Column("detail", Text, nullable=False),
+)
+
+LATER = ("trading_states",)
+"""Tables that ledgers of the first schema do not have; they are read as empty there."""

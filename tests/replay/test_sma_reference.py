@@ -15,7 +15,13 @@ from tests.support.replays import NO_DELAYS, file_market, rows, run, settings_wi
 from tests.support.shared_data import shared_file
 from tests.support.sma_reference import ReferenceFill, reference_on_bars, reference_on_trades
 
-SMA = (*NO_DELAYS, "strategy.name=sma_cross", "risk.mark_age_max=1d")
+SMA = (
+    *NO_DELAYS,
+    "strategy.name=sma_cross",
+    "risk.mark_age_max=1d",
+    "protections.drawdown_reduce=0",  # its fees cost it more than the ladder allows
+    "protections.drawdown_halt=0",
+)
 
 
 def assert_same(done: Replayed, fills: list[ReferenceFill], equity: list[tuple[int, Decimal]]) -> None:

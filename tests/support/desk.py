@@ -6,6 +6,7 @@ from typing import Any
 
 from bot.core.orders import ClientOrderIds, Effects, Orders, Wish
 from bot.core.portfolio import Portfolio
+from bot.core.protections import ProtectionLimits, Protections
 from bot.core.risk import Mark, RiskLimits
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import LedgerEntry
@@ -28,13 +29,21 @@ LIMITS = RiskLimits(
 class Desk:
     """An order executor without its venue: hands on wishes and answers, and keeps all that was to be done."""
 
-    def __init__(self, *, limits: RiskLimits = LIMITS, cash: str = "1000000", btc: Instrument = BTC) -> None:
+    def __init__(
+        self,
+        *,
+        limits: RiskLimits = LIMITS,
+        cash: str = "1000000",
+        btc: Instrument = BTC,
+        protections: ProtectionLimits | None = None,
+    ) -> None:
         instruments = {btc.name: btc, ETH.name: ETH}
         self.orders = Orders(
             instruments=instruments,
             portfolio=Portfolio(instruments, "USDT"),
             limits=limits,
             ids=ClientOrderIds(environment="r", epoch=0),
+            protections=None if protections is None else Protections(protections),
         )
         self.now_ns = NOW_NS
         self.prices: dict[str, str | None] = {BTC.name: "100", ETH.name: "10"}
@@ -95,6 +104,14 @@ class Desk:
                 at_ns=self.now_ns,
             )
         )
+
+    def observe(self, *, is_check: bool = True) -> Effects:
+        """Return what a look at the account's worth brings about."""
+        return self._keep(self.orders.observe(self.marks(), self.now_ns, is_check=is_check))
+
+    def halt(self, why: str = "the button") -> Effects:
+        """Return what a person's halt brings about."""
+        return self._keep(self.orders.halt(why, marks=self.marks(), now_ns=self.now_ns))
 
     def _keep(self, effects: Effects) -> Effects:
         self.record += effects.record

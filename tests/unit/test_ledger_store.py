@@ -39,6 +39,7 @@ from bot.domain.ledger import (
     OrderIntended,
     OrderReported,
     RunClosed,
+    TradingStateChanged,
 )
 from bot.domain.orders import CancelOpen
 from bot.ports import TapeRows, Worker
@@ -102,6 +103,21 @@ def life() -> list[LedgerEntry]:
     desk.event(funding_paid("-0.0123"))
     desk.fill(desk.place(Side.SELL, qty="0.3", limit="100"), trade=4, price="101.7")
     desk.record += desk.orders.mark_equity(desk.marks(), NOW_NS).record
+    desk.record.append(
+        TradingStateChanged(
+            ts_ns=NOW_NS,
+            scope="account",
+            cause="drawdown",
+            signal="reduce",
+            before="active",
+            after="reducing",
+            in_force="reducing",
+            value=dec("79999.9"),
+            threshold=dec("80000.08"),
+            detail="too much was lost",
+        )
+    )
+    desk.halt()
     return [*desk.record, CLOSED]
 
 
@@ -213,6 +229,51 @@ def test_downgrade_drops_everything_and_upgrade_comes_back(tmp_path: Path) -> No
     upgrade(engine)
     assert shape(engine) == before
     engine.dispose()
+
+
+def test_the_newer_table_comes_and_goes_by_itself(tmp_path: Path) -> None:
+    """From the first schema up and back down, with rows in the other tables, which stay."""
+    engine = database(tmp_path / "ledger")
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        connection.execute(text("INSERT INTO journal VALUES (1, 2, 'Deposited', '{}', x'00')"))
+    old = shape(engine)
+    assert not set(tables.LATER) & set(old)
+    upgrade(engine)
+    assert set(shape(engine)) == set(old) | set(tables.LATER)
+    assert versions(engine)[0] == "0002"
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+        assert connection.execute(text("SELECT count(*) FROM journal")).scalar_one() == 1
+    assert shape(engine) == old
+    engine.dispose()
+
+
+def first_schema(directory: Path, entries: Sequence[LedgerEntry]) -> Path:
+    """Return a finished run whose ledger was taken back to the first schema; its journal is as it was."""
+    finished(directory, entries).close()
+    engine = database(directory / "ledger.sqlite")
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+    engine.dispose()
+    return directory
+
+
+def test_a_ledger_of_the_first_schema_still_opens(tmp_path: Path) -> None:
+    """What it does not have is empty, and its books are checked like any other's."""
+    directory = first_schema(tmp_path, [e for e in LIFE if not isinstance(e, TradingStateChanged)])
+    reader = RunReader(directory)
+    assert list(reader.frame("trading_states").columns) == [c.name for c in tables.trading_states.columns]
+    assert len(reader.frame("trading_states")) == 0
+    assert len(reader.frame("fills")) == 4
+    reader.close()
+    assert not [problem for problem in audit_run(directory).problems if "trading_states" in problem]
+
+
+def test_a_table_that_was_dropped_is_noticed(tmp_path: Path) -> None:
+    """The journal tells of states that the table should hold."""
+    problems = audit_run(first_schema(tmp_path, LIFE)).problems
+    assert "trading_states: the table is missing, the journal makes 2 rows" in problems
 
 
 def test_no_column_of_money_is_a_float() -> None:
@@ -364,6 +425,7 @@ def test_all_that_happened_is_in_the_tables(whole: RunReader) -> None:
         "fills": ["FillBooked"],
         "funding": ["FundingBooked"],
         "equity": ["EquityMarked"],
+        "trading_states": ["TradingStateChanged"],
     }.items():
         assert list(whole.frame(name)["seq"]) == [seq for seq, k in enumerate(kinds, start=1) if k in kind], name
     journal = whole.frame("journal")

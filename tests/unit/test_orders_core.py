@@ -449,9 +449,11 @@ def test_an_order_being_canceled_may_still_fill() -> None:
 def test_halted_means_no_order_and_still_every_cancel() -> None:
     desk = Desk()
     order = desk.place()
-    desk.orders.halted = True
+    assert [command.client_order_id for command in desk.halt().send] == [order.client_order_id]
     assert denial(desk.target("0.5")) == Denial.HALTED
-    assert cancels(desk.wish(CancelOpen(instrument=NAME))) == [order.client_order_id]
+    desk.event(cancel_rejected(order.client_order_id))
+    sent = desk.wish(CancelOpen(instrument=NAME)).send  # once, whoever of the two asks
+    assert [command.client_order_id for command in sent] == [order.client_order_id]
     assert kinds(desk.fill(order)) == ["FillBooked"]
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from bot.core.order import Order, apply
 from bot.core.risk import Book, Denial, Mark, RiskLimits, judge, worst_case_qty
+from bot.core.trading_state import ACCOUNT, Cause, Latch, TradingState, Why
 from bot.domain.account import Position
 from bot.domain.instrument import Side
 from bot.domain.orders import OrderType, SubmitOrder
@@ -27,6 +28,14 @@ LIMITS = RiskLimits(
     open_orders_max=3,
     orders_per_second_max=5,
 )
+HALT = Latch(scope=ACCOUNT, cause=Cause.PERSON, state=TradingState.HALTED, why=Why(detail="someone pressed the button"))
+
+
+def held(cause: Cause) -> Latch:
+    """Return a latch that lets only exits pass."""
+    return Latch(scope=NAME, cause=cause, state=TradingState.REDUCING, why=Why(detail="too much was lost"))
+
+
 BIG = replace(BTC, qty_max=dec(10**6))
 WIDE = replace(LIMITS, order_notional_max=dec(10**9), position_notional_max=dec(10**9), leverage_max=dec(10**9))
 
@@ -61,7 +70,7 @@ def book(
 
 def verdict(order: SubmitOrder, account: Book | None = None, **asked: Any) -> Denial | None:
     """Return the gate's code, None if the order may be sent."""
-    usual: dict[str, Any] = {"instrument": BTC, "mark": MARK, "limits": LIMITS, "halted": False}
+    usual: dict[str, Any] = {"instrument": BTC, "mark": MARK, "limits": LIMITS, "hold": None}
     denial = judge(order, book=book() if account is None else account, **(usual | asked))
     if denial is None:
         return None
@@ -77,13 +86,13 @@ Case = Callable[[], Denial | None]
 EDGES: dict[str, tuple[Denial, Case, Case]] = {
     "halted": (
         Denial.HALTED,
-        lambda: verdict(submit(), halted=False),
-        lambda: verdict(submit(), halted=True),
+        lambda: verdict(submit(), hold=None),
+        lambda: verdict(submit(), hold=HALT),
     ),
     "halted also for an exit": (
         Denial.HALTED,
         lambda: verdict(submit(side=Side.SELL, reduce_only=True), book(position="1")),
-        lambda: verdict(submit(side=Side.SELL, reduce_only=True), book(position="1"), halted=True),
+        lambda: verdict(submit(side=Side.SELL, reduce_only=True), book(position="1"), hold=HALT),
     ),
     "instrument unknown": (
         Denial.INSTRUMENT_UNKNOWN,
@@ -244,6 +253,45 @@ EDGES: dict[str, tuple[Denial, Case, Case]] = {
         Denial.POSITION_ABOVE_MAX,
         lambda: verdict(submit(side=Side.SELL, qty="10"), book(position="4", orders=live((Side.SELL, "14")))),
         lambda: verdict(submit(side=Side.SELL, qty="10"), book(position="4", orders=live((Side.SELL, "14.001")))),
+    ),
+    "only exits": (
+        Denial.REDUCING,
+        lambda: verdict(submit(side=Side.SELL, qty="1"), book(position="1"), hold=held(Cause.DRAWDOWN)),
+        lambda: verdict(submit(side=Side.SELL, qty="1.001"), book(position="1"), hold=held(Cause.DRAWDOWN)),
+    ),
+    "only exits, with what is leaving already": (
+        Denial.REDUCING,
+        lambda: verdict(
+            submit(side=Side.SELL), book(position="2", orders=live((Side.SELL, "1"))), hold=held(Cause.DAILY_LOSS)
+        ),
+        lambda: verdict(
+            submit(side=Side.SELL), book(position="2", orders=live((Side.SELL, "1.001"))), hold=held(Cause.DAILY_LOSS)
+        ),
+    ),
+    **{
+        f"a pause, {cause}": (
+            code,
+            lambda cause=cause: verdict(submit(side=Side.BUY), book(position="-1"), hold=held(cause)),
+            lambda cause=cause: verdict(submit(side=Side.BUY), book(position="0"), hold=held(cause)),
+        )
+        for cause, code in (
+            (Cause.STOP_GUARD, Denial.STOP_GUARD),
+            (Cause.LOW_PROFIT, Denial.LOW_PROFIT),
+            (Cause.REPEATED, Denial.REPEATED),
+            (Cause.COOLDOWN, Denial.COOLDOWN),
+        )
+    },
+    "open positions": (
+        Denial.OPEN_POSITIONS_ABOVE_MAX,
+        lambda: verdict(submit(), replace(book(), other_positions=1), limits=replace(LIMITS, open_positions_max=2)),
+        lambda: verdict(submit(), replace(book(), other_positions=2), limits=replace(LIMITS, open_positions_max=2)),
+    ),
+    "open positions, adding to one": (
+        Denial.OPEN_POSITIONS_ABOVE_MAX,
+        lambda: verdict(
+            submit(), replace(book(position="1"), other_positions=2), limits=replace(LIMITS, open_positions_max=2)
+        ),
+        lambda: verdict(submit(), replace(book(), other_positions=3), limits=replace(LIMITS, open_positions_max=2)),
     ),
     "no equity for an entry": (
         Denial.NO_EQUITY,
