@@ -309,10 +309,10 @@ def test_one_length_in_two_spellings_is_one_scale() -> None:
 
 
 _NAMES = st.sampled_from(list(CATALOGUE))
-_PARTS = st.sampled_from(
-    ["20", "-1", "0", "1e5", "1e999", "0.5", "nan", "None", "1j", "()", "'upper'", "'sin'", "bars=", "x=", "=", ","]
-    + ["(", ")", "[", "}", "'", '"', '"""', "\\", "\n", "#", "*", "-", " ", "é", "b''", "99999", "5e-324", "not"]
-)
+_NUMBERS = ("20", "-1", "0", "1e5", "1e999", "0.5", "99999", "5e-324", "1j", "nan")
+_WORDS = ("None", "not", "'upper'", "'sin'", "b''", "bars=", "x=", "é")
+_MARKS = ("=", ",", "(", ")", "()", "[", "}", "'", '"', '"""', "\\", "\n", "#", "*", "-", " ")
+_PARTS = st.sampled_from((*_NUMBERS, *_WORDS, *_MARKS))
 
 
 @given(
@@ -321,10 +321,14 @@ _PARTS = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_a_feature_that_can_be_computed_or_refused_in_one_line(text: str) -> None:
     """No text ends in a traceback, and none is taken that fails at the first bar."""
+    made, complaint = None, ""
     try:
         made = FeatureSchema([text], ["1m"])
     except ValueError as error:
-        assert "\n" not in str(error)
-        return
-    assert all(1e6 > spec.warmup >= 0 for spec in made.specs)
-    FeatureEngine(made, INSTRUMENT)
+        complaint = str(error)
+    if made is None:
+        assert complaint
+        assert "\n" not in complaint
+    else:
+        assert made.warmup < 10**6
+        FeatureEngine(made, INSTRUMENT)

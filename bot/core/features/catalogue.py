@@ -649,7 +649,7 @@ def vmd_mode(index: int = 0, modes: int = 4, bars: int = 128, alpha: float = 200
     """Return the newest value of one mode of the trailing window's variational mode decomposition of the log price.
 
     The modes are ordered by frequency, the slowest first and taken less the log price. Research only: needs vmdpy, and
-    milliseconds per bar.
+    milliseconds per bar. The window is brought to mean 0 and deviation 1 first, and its modes back.
     Unit: 1. Warm-up: bars - 1. From klines: yes.
     """
     if not 0 <= index < modes:

@@ -7,12 +7,12 @@ import numpy as np
 
 from bot.core.book_features import BookBarScan
 from bot.core.durations import parse_duration
-from bot.core.features.inputs import BAR_INPUTS, INPUTS, Origin, fill_bar_inputs
+from bot.core.features.inputs import BAR_INPUTS, INPUTS, Origin, fill_bar_inputs, units_of
 from bot.core.features.joins import Newest, SameInterval, VarianceFolds
 from bot.core.features.program import FeatureProgram
 from bot.core.features.schema import FeatureSchema
 from bot.domain.instrument import Instrument
-from bot.domain.market import F64, BarBatch, BookBatch, EventBarBatch, FeatureBatch, FundingBatch
+from bot.domain.market import F64, I64, BarBatch, BookBatch, EventBarBatch, FeatureBatch, FundingBatch
 
 _FUNDING_INTERVAL_NS = 8 * 3_600_000_000_000
 
@@ -55,6 +55,7 @@ class FeatureEngine:
     ) -> None:
         self._schema = schema
         self._instrument = instrument
+        self._units = units_of(instrument)
         self._funding_interval_ns = funding_interval_ns
         self._joined = tuple(name for name in schema.inputs if name not in BAR_INPUTS)
         origins = {INPUTS[name].origin for name in self._joined}
@@ -75,18 +76,18 @@ class FeatureEngine:
 
     def on_funding(self, batch: FundingBatch) -> None:
         """Learn of settled funding rates: each is known from its settlement on."""
-        for scale in self._scales.values():
+        for scale in self._scales.values() if "funding_rate" in self._joined else ():
             scale.funding.add(batch.ts_ns, batch.rate_e8 / 1e8)
 
     def on_marks(self, bars: BarBatch) -> None:
         """Learn of closed mark-price bars of the same instrument: each is known from its own known time on."""
-        for scale in self._scales.values():
+        for scale in self._scales.values() if "mark_close" in self._joined else ():
             scale.marks.add(bars.known_ns, bars.closes)
 
     def on_reference(self, bars: BarBatch) -> None:
         """Learn of the reference instrument's closed bars of one of the scales."""
         scale = self._scale_of(bars)
-        if scale is not None:
+        if scale is not None and "ref_close" in self._joined:
             scale.reference.add(bars)
 
     def on_book(self, rows: BookBatch) -> None:
@@ -112,9 +113,10 @@ class FeatureEngine:
 
     def _features(self, scale: _Scale, bars: BarBatch) -> FeatureBatch:
         columns_IN = np.empty((len(BAR_INPUTS) + len(self._joined), len(bars)))
-        fill_bar_inputs(bars, columns_IN, funding_interval_ns=self._funding_interval_ns)
+        close_ns = bars.close_ns
+        fill_bar_inputs(bars, close_ns, self._units, columns_IN, funding_interval_ns=self._funding_interval_ns)
         if self._joined:
-            joined = self._join(scale, bars)
+            joined = self._join(scale, bars, close_ns)
             for row, name in enumerate(self._joined, len(BAR_INPUTS)):
                 columns_IN[row] = joined[name]
         return FeatureBatch(
@@ -122,16 +124,16 @@ class FeatureEngine:
             first_row=bars.first_row,
             scale=scale.name,
             schema_hash=self._schema.hash,
-            close_ns=bars.close_ns,
+            close_ns=close_ns,
             known_ns=bars.known_ns,
             values=scale.program.update(columns_IN),
         )
 
-    def _join(self, scale: _Scale, bars: BarBatch) -> Mapping[str, F64]:
+    def _join(self, scale: _Scale, bars: BarBatch, close_ns: I64) -> Mapping[str, F64]:
         """Return the inputs that do not come from the bars themselves."""
         joined: dict[str, F64] = {}
         if "funding_rate" in self._joined:
-            joined["funding_rate"] = scale.funding.take(bars.close_ns)
+            joined["funding_rate"] = scale.funding.take(close_ns)
         if "mark_close" in self._joined:
             joined["mark_close"] = scale.marks.take(bars.known_ns)
         if self._is_finer_read:
@@ -145,7 +147,7 @@ class FeatureEngine:
     def _fold_finest(self, batches: Sequence[BarBatch]) -> None:
         for finest in batches:
             if finest.scale_ns == self._finest_ns and len(finest):
-                self._variance.add(finest.close_ns, finest.closes)
+                self._variance.add(finest.close_ns, finest.close_ticks, self._units)
 
     def _scale_of(self, bars: BarBatch) -> _Scale | None:
         if isinstance(bars, EventBarBatch):

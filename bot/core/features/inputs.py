@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 
 from bot.core.book_features import BOOK_COLUMNS
-from bot.domain.market import F64, GAP, NO_FLOW, BarBatch
+from bot.domain.instrument import Instrument
+from bot.domain.market import F64, GAP, I64, NO_FLOW, BarBatch
 
 _DAY_NS: Final = 86_400_000_000_000
 
@@ -63,7 +64,7 @@ INPUTS: Final[dict[str, Input]] = {
     "funding_phase": _bars("turn", "time since the last settlement as a part of the funding interval", Origin.CLOCK),
     "realised_variance": _bars("1", "sum of the squared log returns of the smallest bars inside the bar", Origin.FINER),
     "funding_rate": _bars("1", "the newest rate settled by the close", Origin.FUNDING),
-    "mark_close": _bars("quote/base", "the newest mark price known by the close", Origin.MARK),
+    "mark_close": _bars("quote/base", "the newest mark price known by the time the bar is", Origin.MARK),
     "ref_close": _bars("quote/base", "the reference instrument's close of the same interval", Origin.REFERENCE),
 } | {name: _bars(unit, "see core.book_features", Origin.BOOK) for name, unit in BOOK_COLUMNS.items()}
 
@@ -72,12 +73,16 @@ INPUTS: Final[dict[str, Input]] = {
 BAR_INPUTS: Final = tuple(INPUTS)[:15]
 
 
-def fill_bar_inputs(bars: BarBatch, out_IN: F64, *, funding_interval_ns: int) -> None:
+def units_of(instrument: Instrument) -> F64:
+    """Return numerator and denominator of a tick and of a step, as `fill_bar_inputs` takes them."""
+    return np.array([*instrument.tick_size.as_integer_ratio(), *instrument.qty_step.as_integer_ratio()], np.float64)
+
+
+def fill_bar_inputs(bars: BarBatch, close_ns: I64, units: F64, out_IN: F64, *, funding_interval_ns: int) -> None:
     """Write `BAR_INPUTS` into the first rows of `out_IN`, one column a bar; NaN where the source does not tell.
 
     A source may tell the turnover and yet not who took: klines do.
     """
-    price, qty = bars.instrument.tick_size.as_integer_ratio(), bars.instrument.qty_step.as_integer_ratio()
     _fill(
         out_IN,
         bars.open_ticks,
@@ -89,8 +94,8 @@ def fill_bar_inputs(bars: BarBatch, out_IN: F64, *, funding_interval_ns: int) ->
         bars.count,
         bars.buy_steps,
         bars.flags,
-        bars.close_ns,
-        np.array([*price, *qty], dtype=np.float64),
+        close_ns,
+        units,
         funding_interval_ns,
     )
 

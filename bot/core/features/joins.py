@@ -25,9 +25,14 @@ class Newest:
         self._values = np.concatenate([self._values, values])
 
     def take(self, at_ns: I64) -> F64:
-        rows = self._known_ns.searchsorted(at_ns, side="right") - 1
         if not len(self._values):
             return np.full(len(at_ns), np.nan)
+        if len(at_ns) == 1:
+            row = int(self._known_ns.searchsorted(at_ns[0], side="right")) - 1
+            if row > 0:
+                self._known_ns, self._values = self._known_ns[row:], self._values[row:]
+            return self._values[:1] if row >= 0 else np.full(1, np.nan)
+        rows = self._known_ns.searchsorted(at_ns, side="right") - 1
         values: F64 = np.where(rows >= 0, self._values[rows], np.nan)
         done = max(0, int(rows[-1]))
         self._known_ns, self._values = self._known_ns[done:], self._values[done:]
@@ -76,11 +81,11 @@ class VarianceFolds:
         # By length: the opens of the intervals that are whole and not taken yet, and their sums.
         self._whole: dict[int, tuple[I64, F64]] = {int(ns): nothing for ns in self._lengths_ns}
 
-    def add(self, close_ns: I64, closes: F64) -> None:
+    def add(self, close_ns: I64, close_ticks: I64, units: F64) -> None:
         scales = len(self._lengths_ns)
-        ends, sums = np.empty((scales, len(closes)), dtype=np.int64), np.empty((scales, len(closes)))
+        ends, sums = np.empty((scales, len(close_ns)), dtype=np.int64), np.empty((scales, len(close_ns)))
         made = np.zeros(scales, dtype=np.int64)
-        _sum_squares(close_ns, closes, self._lengths_ns, self._last_close, self._since, ends, sums, made)
+        _sum_squares(close_ns, close_ticks, units, self._lengths_ns, self._last_close, self._since, ends, sums, made)
         for row, count in enumerate(made.tolist()):
             if count:
                 length_ns = int(self._lengths_ns[row])
@@ -95,6 +100,9 @@ class VarianceFolds:
         if whole is None or not len(whole[0]):
             return np.full(len(bars), np.nan)
         open_ns, sums = whole
+        if len(bars) == 1 and open_ns[0] == bars.open_ns[0]:
+            self._whole[bars.scale_ns] = open_ns[1:], sums[1:]
+            return sums[:1]
         rows = np.minimum(open_ns.searchsorted(bars.open_ns), len(sums) - 1)
         values: F64 = np.where(open_ns[rows] == bars.open_ns, sums[rows], np.nan)
         done = int(open_ns.searchsorted(bars.open_ns[-1], side="right"))
@@ -103,11 +111,14 @@ class VarianceFolds:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sum_squares(close_ns, closes, lengths_ns, last_close, since, ends, sums, made):  # type: ignore[no-untyped-def]
+def _sum_squares(  # type: ignore[no-untyped-def]
+    close_ns, close_ticks, units, lengths_ns, last_close, since, ends, sums, made
+):
     before = last_close[0]
-    for i in range(closes.size):
-        change = math.log(closes[i] / before)
-        before = closes[i]
+    for i in range(close_ns.size):
+        close = close_ticks[i] * units[0] / units[1]
+        change = math.log(close / before)
+        before = close
         for scale in range(lengths_ns.size):
             since[scale] += change * change
             if close_ns[i] % lengths_ns[scale] == 0:
