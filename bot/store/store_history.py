@@ -18,16 +18,10 @@ from bot.domain.market import I64, NO_FLOW, BarBatch, FundingBatch, TradeBatch
 from bot.store.funding_history import read_funding
 from bot.store.grid import to_grid
 from bot.store.market_dataset import Dataset, Stretch
-from bot.store.market_format import is_kind
 
 _OHLC = ("open", "high", "low", "close")
 _TRADES = ("ts_ns", "price", "qty", "is_buy")
 _BARS = ("open_ns", *_OHLC, "volume", "turnover", "count", "buy_volume")
-
-
-def is_store_path(path: Path) -> bool:
-    """Return whether a path names a dataset's folder rather than a file."""
-    return is_kind(path.name)
 
 
 class StoreHistory:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 I8 = NDArray[np.int8]
 I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 
 # What a column is read as.
 SKIP = 0
