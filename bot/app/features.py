@@ -41,9 +41,32 @@ def make_schema(settings: Settings) -> FeatureSchema:
     chosen = settings.features
     scales = chosen.scales or (*map(format_duration, settings.bars.scales), *settings.bars.events)
     try:
-        return FeatureSchema(chosen.use, scales, chosen.clips)
+        return schema_of(settings, chosen.use, scales, chosen.clips)
     except ValueError as error:
         raise ConfigError(f"features: {error}") from error
+
+
+def schema_of(
+    settings: Settings,
+    features: Sequence[str],
+    scales: Sequence[str],
+    clips: Mapping[str, tuple[float, float]] | None = None,
+) -> FeatureSchema:
+    """Return these features at these scales, as they are under these settings.
+
+    The smallest bars are the smallest that are made at all, whether features are asked for at their scale or not.
+
+    Raises:
+        ValueError: a feature or a scale is unknown or impossible.
+    """
+    lengths_ns = [scale for scale in map(parse_scale, scales) if isinstance(scale, int)]
+    return FeatureSchema(
+        features,
+        scales,
+        clips,
+        funding_interval_ns=settings.features.funding_interval,
+        finest_ns=min([*settings.bars.scales, *lengths_ns]),
+    )
 
 
 def describe_features(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -218,13 +241,7 @@ class _Stage:
 
     def __init__(self, settings: Settings, schema: FeatureSchema, source: FeatureSource) -> None:
         self._settings = settings
-        lengths = [scale for scale in map(parse_scale, schema.scales) if isinstance(scale, int)]
-        self.engine = FeatureEngine(
-            schema,
-            source.instrument,
-            funding_interval_ns=settings.features.funding_interval,
-            finest_ns=min([*settings.bars.scales, *lengths]),
-        )
+        self.engine = FeatureEngine(schema, source.instrument)
         self._scales = [parse_scale(scale) for scale in schema.scales]
         self._aggregator = self._make_aggregator(source.instrument, source.history)
         self._reference = None if source.reference is None else self._make_aggregator(*source.reference)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bot.app.features import compute_features, feature_source
+from bot.app.features import compute_features, feature_source, schema_of
 from bot.app.replay import Histories
 from bot.core.durations import parse_duration
 from bot.core.event_rules import parse_scale
@@ -74,7 +74,7 @@ def gather(
     except ValueError as error:
         raise ConfigError(f"--bars: {error}") from error
     try:
-        schema = FeatureSchema(features or ["log_return"], [scale])
+        schema = schema_of(settings, features or ["log_return"], [scale])
     except ValueError as error:
         raise ConfigError(f"--feature: {error}") from error
     scale = schema.scales[0]

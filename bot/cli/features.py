@@ -9,6 +9,7 @@ import typer
 from bot.app import features as featuring
 from bot.app.replay import open_data
 from bot.cli.output import Config, Json, Set, progress
+from bot.core.durations import format_duration
 from bot.core.lookahead import iso
 from bot.runtime import logs
 from bot.runtime.settings import load
@@ -41,7 +42,9 @@ def features_show(
         sys.stdout.write(schema.to_json().decode() + "\n")
         return
     typer.echo(f"schema {schema.hash}")
-    typer.echo(f"{len(schema.names)} features at {', '.join(schema.scales)}; {schema.warmup} bars of each to warm up\n")
+    typer.echo(f"{len(schema.names)} features at {', '.join(schema.scales)}; {schema.warmup} bars of each to warm up")
+    finest = "none" if schema.finest_ns is None else format_duration(schema.finest_ns)
+    typer.echo(f"settlements every {format_duration(schema.funding_interval_ns)}; smallest bars: {finest}\n")
     typer.echo(f"{'column':28} {'unit':12} {'warm-up':>7}  {'klines':6}  formula")
     for spec in schema.specs[: len(schema.names)]:
         suffices = "yes" if spec.from_klines else "no"

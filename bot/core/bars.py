@@ -22,16 +22,29 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from bot.core.bar_folds import (
+    BUY,
+    CLOSE,
+    COUNT,
+    FLAGS,
+    HIGH,
+    LOW,
+    OPEN,
+    OPEN_NS,
+    TURNOVER,
+    TURNOVER_MAX,
+    VOLUME,
+    Folds,
+    GapFiller,
+    refuse_hole,
+    refuse_overflow,
+)
 from bot.core.durations import format_duration
 from bot.core.event_bars import EventBarScan
 from bot.core.event_rules import parse_event_rule
-from bot.domain.errors import DataError
 from bot.domain.instrument import Instrument
-from bot.domain.market import EMPTY, GAP, I64, NO_FLOW, PARTIAL, BarBatch, EventBarBatch, MarketSlab, TradeBatch
+from bot.domain.market import EMPTY, I64, BarBatch, EventBarBatch, MarketSlab, TradeBatch
 
-# Columns of the accumulators and of the scans' output.
-_OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _TURNOVER, _COUNT, _BUY, _FLAGS = range(9)
-_TURNOVER_MAX = 2.0**62  # well inside an int64, even after the float's own rounding
 _FIRST_TS, _LAST_TS = 9, 10  # of the accumulators only: when the open and the close traded
 
 
@@ -78,10 +91,9 @@ class BarAggregator:
         self._events = {event.rule: event for event in events}
         self._instrument = instrument
         self._lateness_ns = lateness_ns
-        self._gap_max_ns = gap_max_ns
         self._trades = _TradeScan(self._base_ns, lateness_ns, gap_max_ns)
-        self._filler = _GapFiller(self._base_ns, gap_max_ns)
-        self._folds = {scale_ns: _Fold(scale_ns, self._base_ns) for scale_ns in sorted(set(scales_ns))}
+        self._filler = GapFiller(self._base_ns, gap_max_ns)
+        self._folds = Folds(instrument, sorted(set(scales_ns)), self._base_ns, lateness_ns)
 
     @property
     def late_count(self) -> int:
@@ -100,7 +112,7 @@ class BarAggregator:
             instrument=self._instrument,
             watermark_ns=self._trades.watermark_ns,
             trades=batch,
-            bars=self._fold(base, self._lateness_ns),
+            bars=self._folds.fold(base),
             event_bars=self._scan_events(batch),
             late_trades=self._trades.late_count - late_before,
         )
@@ -116,7 +128,7 @@ class BarAggregator:
             instrument=self._instrument,
             watermark_ns=next_open_ns + self._lateness_ns,
             base_bars=batch,
-            bars=self._fold(base, self._lateness_ns),
+            bars=self._folds.fold(base),
         )
 
     def on_watermark(self, watermark_ns: int) -> MarketSlab:
@@ -124,41 +136,11 @@ class BarAggregator:
         base = self._trades.close_until(self._instrument, watermark_ns)
         for event in self._events.values():
             event.pass_watermark(watermark_ns)
-        return MarketSlab(
-            instrument=self._instrument, watermark_ns=watermark_ns, bars=self._fold(base, self._lateness_ns)
-        )
+        return MarketSlab(instrument=self._instrument, watermark_ns=watermark_ns, bars=self._folds.fold(base))
 
     def _scan_events(self, batch: TradeBatch) -> dict[str, EventBarBatch]:
         made = {rule: event.scan(batch) for rule, event in self._events.items()}
         return {rule: bars for rule, bars in made.items() if len(bars)}
-
-    def _fold(self, base: I64, lateness_ns: int) -> dict[int, BarBatch]:
-        bars: dict[int, BarBatch] = {}
-        for scale_ns, fold in self._folds.items():
-            first_row, columns = fold.fold(self._instrument, base)
-            if columns.shape[1]:
-                bars[scale_ns] = _to_batch(self._instrument, scale_ns, lateness_ns, first_row, columns)
-        return bars
-
-
-def _to_batch(instrument: Instrument, scale_ns: int, lateness_ns: int, first_row: int, columns: I64) -> BarBatch:
-    open_ns = columns[9]
-    return BarBatch(
-        instrument=instrument,
-        scale_ns=scale_ns,
-        first_row=first_row,
-        open_ns=open_ns,
-        known_ns=open_ns + (scale_ns + lateness_ns),
-        open_ticks=columns[_OPEN],
-        high_ticks=columns[_HIGH],
-        low_ticks=columns[_LOW],
-        close_ticks=columns[_CLOSE],
-        volume_steps=columns[_VOLUME],
-        turnover=columns[_TURNOVER],
-        count=columns[_COUNT],
-        buy_steps=columns[_BUY],
-        flags=columns[_FLAGS].astype(np.uint8),
-    )
 
 
 class _TradeScan:
@@ -199,7 +181,7 @@ class _TradeScan:
             out,
         )
         if self._state[4]:
-            _refuse_overflow(batch.instrument)
+            refuse_overflow(batch.instrument)
         return out[:, :made]
 
     def close_until(self, instrument: Instrument, watermark_ns: int) -> I64:
@@ -231,27 +213,8 @@ class _TradeScan:
         last_ns = max(int(ts_ns.max()), since_ns)
         if last_ns - since_ns > self._gap_max_ns:
             newest_ns = np.maximum.accumulate(np.concatenate([[since_ns], ts_ns]))
-            _refuse_hole(instrument, newest_ns[:-1], newest_ns[1:], self._gap_max_ns)
+            refuse_hole(instrument, newest_ns[:-1], newest_ns[1:], self._gap_max_ns)
         return np.empty((10, max(0, (last_ns - self._lateness_ns) // self._base_ns - start)), dtype=np.int64)
-
-
-def _refuse_overflow(instrument: Instrument) -> None:
-    raise DataError(
-        f"{instrument.name}: a bar's turnover does not fit into 63 bits as ticks x steps; give the instrument a "
-        "coarser tick_size or qty_step"
-    )
-
-
-def _refuse_hole(instrument: Instrument, from_ns: I64, until_ns: I64, gap_max_ns: int) -> None:
-    """Raise DataError if any of the stretches from `from_ns` until `until_ns` is too long."""
-    lengths_ns = until_ns - from_ns
-    widest = int(np.argmax(lengths_ns))
-    if lengths_ns[widest] > gap_max_ns:
-        hole_start = from_ns[widest].astype("datetime64[ns]").astype("datetime64[s]")
-        raise DataError(
-            f"{instrument.name}: nothing for {lengths_ns[widest] / 3.6e12:.1f} h after {hole_start}Z, more than "
-            "bars.gap_max; replay the parts separately with --from and --to, or raise bars.gap_max"
-        )
 
 
 @njit(cache=True, nogil=True)
@@ -301,12 +264,12 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, values, s
             value = values[slot]
             low_ns = interval * base_ns
             high_ns = low_ns + base_ns
-            volume, turnover, count, buy = acc[slot, _VOLUME], acc[slot, _TURNOVER], acc[slot, _COUNT], acc[slot, _BUY]
+            volume, turnover, count, buy = acc[slot, VOLUME], acc[slot, TURNOVER], acc[slot, COUNT], acc[slot, BUY]
             if count == 0:
                 open_ = high = low = close = p
                 first_ts = last_ts = ts
             else:
-                open_, high, low, close = acc[slot, _OPEN], acc[slot, _HIGH], acc[slot, _LOW], acc[slot, _CLOSE]
+                open_, high, low, close = acc[slot, OPEN], acc[slot, HIGH], acc[slot, LOW], acc[slot, CLOSE]
                 first_ts, last_ts = acc[slot, _FIRST_TS], acc[slot, _LAST_TS]
         if ts >= last_ts:
             close = p
@@ -319,7 +282,7 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, values, s
         volume += q
         turnover += p * q
         value += np.float64(p) * np.float64(q)
-        if value >= _TURNOVER_MAX:
+        if value >= TURNOVER_MAX:
             state[4] = 1
             return made
         count += 1
@@ -333,14 +296,14 @@ def _scan_trades(ts_ns, price, qty, is_buy, base_ns, lateness_ns, acc, values, s
 
 @njit(cache=True, nogil=True)
 def _put(acc, slot, open_, high, low, close, volume, turnover, count, buy, first_ts, last_ts):  # type: ignore[no-untyped-def]
-    acc[slot, _OPEN] = open_
-    acc[slot, _HIGH] = high
-    acc[slot, _LOW] = low
-    acc[slot, _CLOSE] = close
-    acc[slot, _VOLUME] = volume
-    acc[slot, _TURNOVER] = turnover
-    acc[slot, _COUNT] = count
-    acc[slot, _BUY] = buy
+    acc[slot, OPEN] = open_
+    acc[slot, HIGH] = high
+    acc[slot, LOW] = low
+    acc[slot, CLOSE] = close
+    acc[slot, VOLUME] = volume
+    acc[slot, TURNOVER] = turnover
+    acc[slot, COUNT] = count
+    acc[slot, BUY] = buy
     acc[slot, _FIRST_TS] = first_ts
     acc[slot, _LAST_TS] = last_ts
 
@@ -350,152 +313,16 @@ def _close_until(watermark_ns, base_ns, lateness_ns, acc, values, state, out, ma
     slots = acc.shape[0]
     while (state[0] + 1) * base_ns + lateness_ns <= watermark_ns:
         bar = acc[state[0] % slots]
-        if bar[_COUNT] == 0:
-            for column in range(_CLOSE + 1):
+        if bar[COUNT] == 0:
+            for column in range(CLOSE + 1):
                 bar[column] = state[2]
-            bar[_FLAGS] = EMPTY
-        for column in range(_FLAGS + 1):
+            bar[FLAGS] = EMPTY
+        for column in range(FLAGS + 1):
             out[column, made] = bar[column]
-        out[9, made] = state[0] * base_ns
-        state[2] = bar[_CLOSE]
+        out[OPEN_NS, made] = state[0] * base_ns
+        state[2] = bar[CLOSE]
         bar[:] = 0
         values[state[0] % slots] = 0.0
         state[0] += 1
         made += 1
-    return made
-
-
-class _GapFiller:
-    """A source's bars to contiguous ones."""
-
-    def __init__(self, base_ns: int, gap_max_ns: int) -> None:
-        self._base_ns = base_ns
-        self._gap_max_ns = gap_max_ns
-        self._next_open_ns = -1  # -1 before the first bar
-        self._close_ticks = 0
-
-    def fill(self, batch: BarBatch) -> tuple[I64, int]:
-        if not len(batch):
-            return np.empty((10, 0), dtype=np.int64), max(self._next_open_ns, 0)
-        expected_ns = self._next_open_ns if self._next_open_ns >= 0 else int(batch.open_ns[0])
-        span = (int(batch.open_ns[-1]) - expected_ns) // self._base_ns + 1
-        ends_ns = np.empty(len(batch), dtype=np.int64)  # of the bars before
-        ends_ns[0], ends_ns[1:] = expected_ns, batch.open_ns[:-1] + self._base_ns
-        holes_ns = batch.open_ns - ends_ns
-        if holes_ns.min() < 0 or (batch.open_ns % self._base_ns).any():
-            raise DataError(f"{batch.instrument.name}: bars from row {batch.first_row} repeat or leave their grid")
-        if holes_ns.max() > self._gap_max_ns:
-            _refuse_hole(batch.instrument, ends_ns, batch.open_ns, self._gap_max_ns)
-        columns = _as_columns(batch)
-        if span != len(batch):
-            filled = np.empty((10, span), dtype=np.int64)
-            at = (batch.open_ns - expected_ns) // self._base_ns
-            _fill_gaps(columns, at, self._close_ticks, expected_ns, self._base_ns, filled)
-            columns = filled
-        self._close_ticks = int(columns[_CLOSE, -1])
-        self._next_open_ns = int(batch.open_ns[-1]) + self._base_ns
-        return columns, self._next_open_ns
-
-
-def _as_columns(batch: BarBatch) -> I64:
-    columns = np.empty((10, len(batch)), dtype=np.int64)
-    columns[_OPEN], columns[_HIGH] = batch.open_ticks, batch.high_ticks
-    columns[_LOW], columns[_CLOSE] = batch.low_ticks, batch.close_ticks
-    columns[_VOLUME], columns[_TURNOVER] = batch.volume_steps, batch.turnover
-    columns[_COUNT], columns[_BUY] = batch.count, batch.buy_steps
-    columns[_FLAGS], columns[9] = batch.flags, batch.open_ns
-    return columns
-
-
-@njit(cache=True, nogil=True)
-def _fill_gaps(columns, at, close_ticks, open_ns, base_ns, out):  # type: ignore[no-untyped-def]
-    row = 0
-    for i in range(out.shape[1]):
-        if at[row] == i:
-            for column in range(10):
-                out[column, i] = columns[column, row]
-            row += 1
-        else:
-            for column in range(_CLOSE + 1):
-                out[column, i] = close_ticks
-            for column in range(_VOLUME, _FLAGS):
-                out[column, i] = 0
-            out[_FLAGS, i] = EMPTY | GAP
-            out[9, i] = open_ns + i * base_ns
-        close_ticks = out[_CLOSE, i]
-
-
-class _Fold:
-    """Contiguous base bars to bars of one coarser scale."""
-
-    def __init__(self, scale_ns: int, base_ns: int) -> None:
-        self._scale_ns = scale_ns
-        self._base_ns = base_ns
-        self._acc = np.zeros(9, dtype=np.int64)
-        # whether a bar is being made, base bars in it, EMPTY, GAP and broken (GAP or PARTIAL) ones among them, its open
-        self._state = np.zeros(7, dtype=np.int64)  # and whether the turnover has overflown
-        self._value = np.zeros(1)
-        self._rows = 0
-
-    def fold(self, instrument: Instrument, base: I64) -> tuple[int, I64]:
-        """Return the row number of the first bar made, and the bars made."""
-        room = base.shape[1] * self._base_ns // self._scale_ns + 1
-        out = np.empty((10, room), dtype=np.int64)
-        made = _fold(base, self._scale_ns, self._base_ns, self._acc, self._value, self._state, out)
-        if self._state[6]:
-            _refuse_overflow(instrument)
-        first_row, self._rows = self._rows, self._rows + made
-        return first_row, out[:, :made]
-
-
-@njit(cache=True, nogil=True)
-def _fold(base, scale_ns, base_ns, acc, value, state, out):  # type: ignore[no-untyped-def]
-    made = 0
-    for i in range(base.shape[1]):
-        open_ns = base[9, i]
-        flags = base[_FLAGS, i]
-        if state[0] == 0:
-            if open_ns % scale_ns != 0:
-                continue
-            state[0] = 1
-            state[1:5] = 0
-            state[5] = open_ns
-            acc[:] = 0
-            value[0] = 0.0
-        state[1] += 1
-        if flags & EMPTY:
-            state[2] += 1
-        if flags & GAP:
-            state[3] += 1
-        if flags & (GAP | PARTIAL):
-            state[4] += 1
-        acc[_FLAGS] |= flags & NO_FLOW
-        if (state[1] - state[2] <= 1 and not flags & EMPTY) or state[1] == 1:
-            # The first bar that traded, or the very first: if none traded, it alone says what the price was.
-            acc[_OPEN] = base[_OPEN, i]
-            acc[_HIGH] = base[_HIGH, i]
-            acc[_LOW] = base[_LOW, i]
-            acc[_CLOSE] = base[_CLOSE, i]
-        elif not flags & EMPTY:
-            acc[_HIGH] = max(acc[_HIGH], base[_HIGH, i])
-            acc[_LOW] = min(acc[_LOW], base[_LOW, i])
-            acc[_CLOSE] = base[_CLOSE, i]
-        for column in range(_VOLUME, _FLAGS):
-            acc[column] += base[column, i]
-        value[0] += np.float64(base[_TURNOVER, i])
-        if value[0] >= _TURNOVER_MAX:
-            state[6] = 1
-            return made
-        if open_ns + base_ns == state[5] + scale_ns:
-            if state[2] == state[1]:
-                acc[_FLAGS] |= EMPTY
-            if state[3] == state[1]:
-                acc[_FLAGS] |= GAP
-            if state[4] > 0:
-                acc[_FLAGS] |= PARTIAL if state[3] < state[1] else 0
-            for column in range(_FLAGS + 1):
-                out[column, made] = acc[column]
-            out[9, made] = state[5]
-            made += 1
-            state[0] = 0
     return made

@@ -31,6 +31,21 @@ def test_show_prints_the_schema(tmp_path: Path) -> None:
     assert other.splitlines()[0] != text.stdout.splitlines()[0]
 
 
+def test_show_names_the_lengths_that_the_hash_holds(tmp_path: Path) -> None:
+    """Another funding interval, or smaller bars beside those asked for, is another schema; nothing else is."""
+    ask = ("--set", 'features.use=["log_return"]', "--set", 'features.scales=["1h"]')
+    shown = {}
+    for more in ("run.seed=9", 'bars.scales=["1m","1h"]', 'bars.scales=["5m","1h"]', 'features.funding_interval="4h"'):
+        lines = bot("features", "show", *ask, "--set", more, cwd=tmp_path).stdout.splitlines()
+        shown[more] = (lines[0], lines[2])
+    first, same, coarser, often = shown.values()
+    assert first == same
+    assert first[1] == "settlements every 8h; smallest bars: 1m"
+    assert coarser[1] == "settlements every 8h; smallest bars: 5m"
+    assert often[1] == "settlements every 4h; smallest bars: 1m"
+    assert len({first[0], coarser[0], often[0]}) == 3
+
+
 def test_show_explains(tmp_path: Path) -> None:
     one = bot("features", "show", "rsi", cwd=tmp_path).stdout
     assert "Cutler" in one

@@ -116,7 +116,8 @@ SMALL = (
 )
 DECOMPOSED = ("wavelet_component(1, 1, 6, 'db1')", "vmd_mode(1, 2, 16)")
 SCALES = ("1m", "3m")
-SCHEMA = FeatureSchema(SMALL, SCALES)
+SETTLED_NS = 7 * MINUTE  # apart: often within a market of minutes
+SCHEMA = FeatureSchema(SMALL, SCALES, funding_interval_ns=SETTLED_NS)
 
 
 def assert_same(left: FeatureBatch, right: FeatureBatch) -> None:
@@ -217,7 +218,7 @@ def markets(draw: st.DrawFn) -> tuple[list[BarBatch], Joined]:
 
 
 def engine_of(schema: FeatureSchema) -> FeatureEngine:
-    return FeatureEngine(schema, OURS, funding_interval_ns=7 * MINUTE)
+    return FeatureEngine(schema, OURS)
 
 
 edges = st.lists(st.integers(-1, 140), max_size=8)
@@ -382,7 +383,7 @@ def test_changing_the_future_changes_no_feature_known_before(
 
 def test_the_past_stays_and_the_future_changes_for_every_feature() -> None:
     """The same on a long market with all windows warm; and what is changed reaches every feature of the catalogue."""
-    schema = FeatureSchema(SMALL, ["1m"])
+    schema = FeatureSchema(SMALL, ["1m"], funding_interval_ns=SETTLED_NS)
     bars = made_bars(21, 900, lateness_ns=SECOND)
     other = made_bars(22, 900, lateness_ns=SECOND, of=OTHER)
     joined = Joined(
@@ -409,7 +410,7 @@ def test_the_past_stays_and_the_future_changes_for_every_feature() -> None:
 def test_a_prefix_of_the_market_gives_a_prefix_of_the_features() -> None:
     """Decompositions too: none looks at the whole series."""
     bars = made_bars(23, 60)
-    schema = FeatureSchema((*DECOMPOSED, *SMALL), ["1m"])
+    schema = FeatureSchema((*DECOMPOSED, *SMALL), ["1m"], funding_interval_ns=SETTLED_NS)
     whole = compute(engine_of(schema), [[bars]])["1m"]
     for rows in (1, 17, 59):
         assert_same(compute(engine_of(schema), [[bars.rows(0, rows)]])["1m"], whole.rows(0, rows))

@@ -611,6 +611,21 @@ def test_a_batch_that_is_fed_is_not_written_to() -> None:
     assert plain(batch) == rows
 
 
+def test_who_keeps_coarse_bars_keeps_nothing_else() -> None:
+    """They lie in memory of their own, not in that of the small bars or of the source."""
+    rows = source_bars(*[(n, 5 + n, 9 + n, 1, 5, 0) for n in range(30)])
+    source = bars_of(rows, scale_ns=SECOND)
+    made = aggregator(SECOND, 3 * SECOND, 5 * SECOND, source_scale_ns=SECOND).on_bars(source).bars
+    for coarse, *others in (
+        (made[3 * SECOND], made[SECOND], made[5 * SECOND], source),
+        (made[5 * SECOND], made[SECOND], made[3 * SECOND], source),
+    ):
+        for name in BarBatch.COLUMNS:
+            assert not any(np.shares_memory(getattr(coarse, name), getattr(each, name)) for each in others), name
+        base = coarse.close_ticks.base
+        assert base is None or base.size == len(BarBatch.COLUMNS) * len(coarse)
+
+
 def test_a_turnover_that_does_not_fit_is_refused_and_never_wraps() -> None:
     """No bar ever holds a turnover that went past 63 bits, not even one that many small messages made."""
     arrivals = [trade(START + row, 2**20, 2**40) for row in range(10)]  # 2**60 ticks x steps each

@@ -229,9 +229,9 @@ def compare(
 ) -> tuple[FeatureSchema, F64]:
     """Fail unless engine and reference agree on every feature of these bars; return the schema and the values."""
     scale = format_duration(bars.scale_ns)
-    schema = FeatureSchema(calls, [scale])
     finest_ns = None if finest is None else finest.scale_ns
-    engine = FeatureEngine(schema, bars.instrument, funding_interval_ns=funding_hours * HOUR, finest_ns=finest_ns)
+    schema = FeatureSchema(calls, [scale], funding_interval_ns=funding_hours * HOUR, finest_ns=finest_ns)
+    engine = FeatureEngine(schema, bars.instrument)
     together = [bars] if finest is None else [finest, bars]
     values = compute(engine, [together], joined)[scale].values
     frame = frame_of(

@@ -268,14 +268,14 @@ def test_a_batch_of_features_describes_its_bars() -> None:
 @pytest.mark.parametrize(("scale", "finest"), [("5m", "4m"), ("5m", "10m"), ("volume:5", "1m")])
 def test_a_scale_that_the_smallest_bars_do_not_divide_has_no_realised_volatility(scale: str, finest: str) -> None:
     """Rather none than a sum over another stretch; an event bar's stretch is no whole number of them."""
-    schema = FeatureSchema(["realised_volatility"], [scale])
+    schema = FeatureSchema(["realised_volatility"], [scale], finest_ns=parse_duration(finest))
     smallest, bars = made_bars(1, 60, scale_ns=parse_duration(finest)), made_bars(2, 40, scale_ns=5 * MINUTE)
     if ":" in scale:
         columns = {name: getattr(bars, name) for name in BarBatch.COLUMNS}
         bars = EventBarBatch(
             instrument=bars.instrument, scale_ns=0, first_row=0, rule=scale, end_ns=bars.close_ns, **columns
         )
-    engine = FeatureEngine(schema, bars.instrument, finest_ns=parse_duration(finest))
+    engine = FeatureEngine(schema, bars.instrument)
     assert np.isnan(engine.on_bars([smallest, bars])[scale].values).all()
 
 

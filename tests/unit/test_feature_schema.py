@@ -10,25 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.core.bars import BarAggregator
 from bot.core.features.catalogue import CATALOGUE
 from bot.core.features.engine import FeatureEngine
 from bot.core.features.expression import Node, column, ln
 from bot.core.features.inputs import INPUTS
 from bot.core.features.presets import PRESETS
 from bot.core.features.schema import FeatureSchema, FeatureSpec
+from bot.domain.market import BarBatch
 from tests.support.batches import INSTRUMENT
+from tests.support.feature_markets import made_bars
 
 # A model's artefact names the hash of its schema, and is refused where the hash differs.
 GOLDEN = {
-    "multiscale": "eccc488a96e9eaa4cd8c8814fefed854095031429f447b02dabf57332f81ce79",
-    "longctx": "f158db9c08ddd46252c63f896d0fce4361afa17e13a36b56b8a635ae32ce5c16",
-    "quantile": "383032b135c7894ba16748e3e5005aee6256c8322cc9ada491e0e3e4a8b2d31d",
-    "volatility_set": "447db64b3557554df4398ef827f784adaef620dce9ca788b12bc1fd346870c55",
-    "calendar_set": "ab1f1dd7c03ddf9b6dd182ab245b3e033f9a4beac5c561d7b2938b5122d15fb2",
-    "reference_set": "9b0da19c186dc139622c37bc033a7a1a4299323915b79b50cd3c0d8f20a56e78",
-    "ohlcv": "899174d498e5df6fee40893975e2e0c97ce42ea09752a6f6f72916a884752ddf",
-    "wavelet_set": "4e55b864651a8657d48c9e217be7047fa5f9ddbe92aa6ee9851da3424988adc9",
-    "full": "1bbe697659fa2c8e6d059fde17c98764366de7b599e406a3ce5213eeee5a8a2f",
+    "multiscale": "54f3f49f25a28e897a876f0c7ccbd80d43994302d42f2b5cf47af2e6c9726ea3",
+    "longctx": "82e97c62994761da6047f6b00709b3171f667cf8feb86763f8391584ecd3d41d",
+    "quantile": "03998c6db2dab12874355dc0907f19039b268061b1695a4aa8cd15855b7fff95",
+    "volatility_set": "0fed750c759e347be631da077fcfcab1a42e31d50b57f95b2d1fa046b0fbd154",
+    "calendar_set": "9753c969a456f8cc5b64b62121b84001848e1303c4ccaebaa6746b1730187261",
+    "reference_set": "bd9e0e163a920f364f7940fef6f7248169e474b20cb4db54e741a5b1d039321e",
+    "ohlcv": "ab7d8e1a93338fb0ab79256795ae926322aeb627cd391f25982549fb1cf6543e",
+    "wavelet_set": "43e7df372713521f6a0599fec0118c466672869bb4eb0c2e38e73692c432d178",
+    "full": "4d12b612fb157e419b5a0cfa9b873f9c1d8c672cc63be287a9483b680e78938d",
 }
 ADVICE = (
     "\n\nThe formulas, parameters, units or names behind preset {name!r} are no longer what they were, and every model "
@@ -37,8 +40,18 @@ ADVICE = (
 )
 
 
+MINUTE = 60_000_000_000
+
+
 def schema(*features: str, scales: Sequence[str] = ("5m",), **clips: tuple[float, float]) -> FeatureSchema:
     return FeatureSchema(features, scales, clips)
+
+
+def bars_at(bars: BarBatch, scale_ns: int) -> BarBatch:
+    aggregator = BarAggregator(
+        bars.instrument, scales_ns=[scale_ns], lateness_ns=0, gap_max_ns=2**61, source_scale_ns=bars.scale_ns
+    )
+    return aggregator.on_bars(bars).bars[scale_ns]
 
 
 # --- hash -------------------------------------------------------------------------------------------------------------
@@ -97,6 +110,46 @@ def test_what_differs_has_another_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(hashes) == 1 + len(others)
 
 
+@pytest.mark.parametrize("feature", ["full", "funding_clock", "realised_volatility", "rsi"])
+def test_another_funding_interval_or_other_smallest_bars_are_another_schema(feature: str) -> None:
+    """Two runs that differ in either never share a model; what is left out has the hash of its default."""
+    hour = 60 * MINUTE
+    plain = FeatureSchema([feature], ["5m", "1h"])
+    assert plain.hash == FeatureSchema([feature], ["5m", "1h"], funding_interval_ns=8 * hour).hash
+    assert plain.hash == FeatureSchema([feature], ["5m", "1h"], finest_ns=5 * MINUTE).hash
+    others = {
+        FeatureSchema([feature], ["5m", "1h"], funding_interval_ns=interval, finest_ns=finest).hash
+        for interval in (hour, 4 * hour, 8 * hour)
+        for finest in (MINUTE, 5 * MINUTE)
+    }
+    assert len(others) == 6
+    assert plain.hash in others
+
+
+def test_what_has_another_hash_says_other_things() -> None:
+    """The same bars under another funding interval or of other smallest bars give other features."""
+    minutes = made_bars(5, 120, scale_ns=MINUTE)
+    fives = bars_at(minutes, 5 * MINUTE)
+    values = {}
+    for interval in (60 * MINUTE, 480 * MINUTE):
+        for finest_ns in (MINUTE, 5 * MINUTE):
+            made = FeatureSchema(
+                ["funding_clock", "realised_volatility"], ["5m"], funding_interval_ns=interval, finest_ns=finest_ns
+            )
+            features = FeatureEngine(made, minutes.instrument).on_bars([minutes, fives])["5m"]
+            assert features.schema_hash == made.hash
+            values[made.hash] = features.values.tobytes()
+    assert len(set(values.values())) == len(values) == 4
+
+
+def test_event_bars_alone_have_no_smallest_bars() -> None:
+    made = FeatureSchema(["realised_volatility"], ["volume:100"])
+    assert made.finest_ns is None
+    assert json.loads(made.to_json())["finest_ns"] is None
+    assert FeatureSchema.from_json(made.to_json()).hash == made.hash
+    assert FeatureSchema(["realised_volatility"], ["volume:100"], finest_ns=MINUTE).hash != made.hash
+
+
 def test_a_clip_in_whole_numbers_is_the_same_clip() -> None:
     assert schema("rsi", rsi_14=(-1, 1)).hash == schema("rsi", rsi_14=(-1.0, 1.0)).hash
 
@@ -109,9 +162,69 @@ def test_the_hash_is_of_canonical_json() -> None:
     assert [(each["scale"], each["name"]) for each in told["features"]] == [
         (scale, name) for scale in ("1m", "4h") for name in made.names
     ]
-    assert msgspec.json.decode(made.to_json())["format"] == 1
+    assert set(told) == {"features", "finest_ns", "format", "funding_interval_ns"}
+    assert (told["format"], told["finest_ns"], told["funding_interval_ns"]) == (2, MINUTE, 480 * MINUTE)
     read = msgspec.convert(told["features"], type=list[FeatureSpec])
     assert tuple(read) == made.specs
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_schema_is_read_back_from_its_json(name: str) -> None:
+    """With scales, clips, intervals and all: what was written computes what was meant."""
+    made = FeatureSchema(
+        [name, "bollinger('lower', 20, 2.5)"],
+        ["volume:100", "15m", "1h"],
+        {"bollinger_lower_20_2_5": (-1.5, 2.0)},
+        funding_interval_ns=240 * MINUTE,
+        finest_ns=MINUTE,
+    )
+    read = FeatureSchema.from_json(made.to_json())
+    assert read.to_json() == made.to_json()
+    assert (read.hash, read.names, read.scales, read.inputs) == (made.hash, made.names, made.scales, made.inputs)
+    assert (read.specs, read.formulas) == (made.specs, made.formulas)
+    assert (read.funding_interval_ns, read.finest_ns) == (240 * MINUTE, MINUTE)
+
+
+def test_a_schema_that_would_be_computed_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An artefact from a program whose formula was another one, or from another format."""
+    text = schema("volatility", "rsi", scales=["1m", "5m"]).to_json()
+    entry = CATALOGUE["rsi"]
+    with monkeypatch.context() as patched:
+        patched.setitem(CATALOGUE, "rsi", replace(entry, build=lambda bars: entry.build(bars) * 100.0))
+        with pytest.raises(ValueError, match="rsi_14 at 1m is computed otherwise"):
+            FeatureSchema.from_json(text)
+    for other in (b'{"features":[],"format":1}', text.replace(b'"format":2', b'"format":3')):
+        with pytest.raises(ValueError, match=r"of format [13]; this program reads format 2"):
+            FeatureSchema.from_json(other)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b'"scale":"5m"', b'"scale":"1m"'),  # the columns of one scale twice
+        (b'"formula_id":"rsi"', b'"formula_id":"rsy"'),
+        (b'"formula_id":"rsi"', b'"formula_id":"rsi(1) or x"'),
+        (b'"bars":14', b'"bars":15'),  # another window than the formula's
+        (b'"bars":14', b'"bars":"14)#"'),
+        (b'"bars":14', b'"bars":1e99'),
+        (b'"warmup":', b'"warmup": '),  # not as it is written
+        (b'"finest_ns":60000000000,', b""),
+        (b'"finest_ns":60000000000', b'"finest_ns":0'),
+        (b'"finest_ns":60000000000', b'"finest_ns":9223372036854775808'),
+        (b'"funding_interval_ns":28800000000000', b'"funding_interval_ns":-1'),
+        (b'"funding_interval_ns":28800000000000', b'"funding_interval_ns":null'),
+        (b'"format":2', b'"format":2,"more":1'),
+        (b'"clip":null', b'"clip":[0.0,1.0]'),  # of one scale and not of the others
+        (b"}", b""),
+        (b"{", b"\xff"),
+    ],
+)
+def test_a_damaged_schema_is_refused_in_one_line(was: bytes, becomes: bytes) -> None:
+    text = schema("volatility", "rsi", scales=["1m", "5m"]).to_json()
+    assert was in text
+    with pytest.raises(ValueError, match=r".") as caught:
+        FeatureSchema.from_json(text.replace(was, becomes, 1))
+    assert "\n" not in str(caught.value)
 
 
 def test_different_formulas_have_different_texts() -> None:
@@ -284,6 +397,14 @@ def test_a_schema_that_cannot_be_is_refused_in_one_line(
     features: list[str], scales: list[str], clips: dict[str, tuple[float, float]] | None, says: str
 ) -> None:
     assert says in refusal(features, scales, clips)
+
+
+@pytest.mark.parametrize("length_ns", [0, -1, 2**63])
+def test_lengths_that_cannot_be_are_refused(length_ns: int) -> None:
+    with pytest.raises(ValueError, match=r"funding interval of .* use a length above zero"):
+        FeatureSchema(["rsi"], ["5m"], funding_interval_ns=length_ns)
+    with pytest.raises(ValueError, match=r"smallest bars of .* use a length above zero"):
+        FeatureSchema(["rsi"], ["5m"], finest_ns=length_ns)
 
 
 @pytest.mark.parametrize(

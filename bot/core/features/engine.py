@@ -1,6 +1,6 @@
 """Features of one instrument on every scale, from closed bars and what was known beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,6 @@ from bot.core.features.program import FeatureProgram
 from bot.core.features.schema import FeatureSchema
 from bot.domain.instrument import Instrument
 from bot.domain.market import F64, I64, BarBatch, BookBatch, EventBarBatch, FeatureBatch, FundingBatch
-
-_FUNDING_INTERVAL_NS = 8 * 3_600_000_000_000
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,39 +38,27 @@ class FeatureEngine:
     Args:
         schema: what to compute, on which scales.
         instrument: what the bars are of.
-        funding_interval_ns: the time between two settlements, for `funding_clock`.
-        finest_ns: the length of the bars that `realised_volatility` is made of; the schema's smallest if left out. A
-            scale that is no multiple of it has none.
     """
 
-    def __init__(
-        self,
-        schema: FeatureSchema,
-        instrument: Instrument,
-        *,
-        funding_interval_ns: int = _FUNDING_INTERVAL_NS,
-        finest_ns: int | None = None,
-    ) -> None:
+    def __init__(self, schema: FeatureSchema, instrument: Instrument) -> None:
         self._schema = schema
         self._instrument = instrument
         self._units = units_of(instrument)
-        self._funding_interval_ns = funding_interval_ns
-        self._joined = tuple(name for name in schema.inputs if name not in BAR_INPUTS)
-        origins = {INPUTS[name].origin for name in self._joined}
-        self._is_finer_read = Origin.FINER in origins
-        inputs = (*BAR_INPUTS, *self._joined)
+        inputs = (*BAR_INPUTS, *(name for name in schema.inputs if name not in BAR_INPUTS))
+        self._input_count = len(inputs)
+        self._joined = {name: row for row, name in enumerate(inputs) if name not in BAR_INPUTS}
+        reads_book = any(INPUTS[name].origin is Origin.BOOK for name in self._joined)
         self._scales = {
             scale: _Scale(
                 name=scale,
                 length_ns=None if ":" in scale else parse_duration(scale),
                 program=FeatureProgram(schema.formulas, inputs),
-                book=BookBarScan() if Origin.BOOK in origins else None,
+                book=BookBarScan() if reads_book else None,
             )
             for scale in schema.scales
         }
         self._by_length = {scale.length_ns: scale for scale in self._scales.values() if scale.length_ns is not None}
-        self._finest_ns = finest_ns or min(self._by_length, default=1)
-        self._variance = VarianceFolds(list(self._by_length), self._finest_ns)
+        self._variance = VarianceFolds(list(self._by_length), schema.finest_ns)
 
     def on_funding(self, batch: FundingBatch) -> None:
         """Learn of settled funding rates: each is known from its settlement on."""
@@ -102,7 +88,7 @@ class FeatureEngine:
         `batches` are those that became known together, at most one of each scale. Scales that the schema does not name
         may be among them, such as the one that `realised_volatility` is made of.
         """
-        if self._is_finer_read:
+        if "realised_variance" in self._joined:
             self._fold_finest(batches)
         made = {}
         for bars in batches:
@@ -112,13 +98,11 @@ class FeatureEngine:
         return made
 
     def _features(self, scale: _Scale, bars: BarBatch) -> FeatureBatch:
-        columns_IN = np.empty((len(BAR_INPUTS) + len(self._joined), len(bars)))
+        columns_IN = np.empty((self._input_count, len(bars)))
         close_ns = bars.close_ns
-        fill_bar_inputs(bars, close_ns, self._units, columns_IN, funding_interval_ns=self._funding_interval_ns)
+        fill_bar_inputs(bars, close_ns, self._units, columns_IN, funding_interval_ns=self._schema.funding_interval_ns)
         if self._joined:
-            joined = self._join(scale, bars, close_ns)
-            for row, name in enumerate(self._joined, len(BAR_INPUTS)):
-                columns_IN[row] = joined[name]
+            self._join(scale, bars, close_ns, columns_IN)
         return FeatureBatch(
             instrument=self._instrument,
             first_row=bars.first_row,
@@ -129,25 +113,26 @@ class FeatureEngine:
             values=scale.program.update(columns_IN),
         )
 
-    def _join(self, scale: _Scale, bars: BarBatch, close_ns: I64) -> Mapping[str, F64]:
-        """Return the inputs that do not come from the bars themselves."""
-        joined: dict[str, F64] = {}
-        if "funding_rate" in self._joined:
-            joined["funding_rate"] = scale.funding.take(close_ns)
-        if "mark_close" in self._joined:
-            joined["mark_close"] = scale.marks.take(bars.known_ns)
-        if self._is_finer_read:
-            joined["realised_variance"] = self._variance.take(bars)
-        if "ref_close" in self._joined:
-            joined["ref_close"] = scale.reference.take(bars)
+    def _join(self, scale: _Scale, bars: BarBatch, close_ns: I64, columns_IN: F64) -> None:
+        """Write the inputs that do not come from the bars themselves."""
+        rows = self._joined
+        if "funding_rate" in rows:
+            scale.funding.take(close_ns, columns_IN[rows["funding_rate"]])
+        if "mark_close" in rows:
+            scale.marks.take(bars.known_ns, columns_IN[rows["mark_close"]])
+        if "realised_variance" in rows:
+            self._variance.take(bars, columns_IN[rows["realised_variance"]])
+        if "ref_close" in rows:
+            scale.reference.take(close_ns, bars.known_ns, columns_IN[rows["ref_close"]])
         if scale.book is not None:
-            joined |= scale.book.on_bars(bars)
-        return joined
+            for name, values in scale.book.on_bars(bars).items():
+                if name in rows:
+                    columns_IN[rows[name]] = values
 
     def _fold_finest(self, batches: Sequence[BarBatch]) -> None:
         for finest in batches:
-            if finest.scale_ns == self._finest_ns and len(finest):
-                self._variance.add(finest.close_ns, finest.close_ticks, self._units)
+            if finest.scale_ns == self._schema.finest_ns and len(finest):
+                self._variance.add(finest, self._units)
 
     def _scale_of(self, bars: BarBatch) -> _Scale | None:
         if isinstance(bars, EventBarBatch):

@@ -19,12 +19,13 @@ from bot.core.features.kernels import (
     WINDOW,
     A,
     B,
-    collect,
     run,
 )
 from bot.domain.market import F64, I64
 
 _BLOCK = 512  # bars at a time: the whole working set stays in the processor's cache
+_STEP = 9  # columns of a program
+_BETWEEN = 2  # rows at the end of `x` for what lies between an operation's beginning and its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ class FeatureProgram:
         self._segments = compiler.segments()
         self._numbers: F64 = np.array(compiler.numbers or [0.0])
         self._state: F64 = np.zeros(max(1, compiler.state_size))
-        self._input_count = len(inputs)
         self._past = compiler.past
-        self._x: F64 = np.full((compiler.rows, self._past + _BLOCK), np.nan)
+        self._x: F64 = np.full((compiler.rows + _BETWEEN, self._past + _BLOCK), np.nan)
+        self._flat = self._x.reshape(-1)
         self._next = self._past  # the column of the next bar
 
     def update(self, columns_IN: F64) -> F64:
@@ -68,16 +69,27 @@ class FeatureProgram:
         """
         count = columns_IN.shape[1]
         out = np.empty((count, len(self._outputs)))
+        width = self._x.shape[1]
         for first in range(0, count, _BLOCK):
-            bars = min(_BLOCK, count - first)
-            start, stop = self._make_room(bars)
-            self._x[: self._input_count, start:stop] = columns_IN[:, first : first + bars]
+            start, stop = self._make_room(min(_BLOCK, count - first))
             for segment in self._segments:
                 if isinstance(segment, _Trailing):
                     self._decompose(segment, start, stop)
                 else:
-                    run(segment, self._numbers, self._state, self._x, start, stop)
-            collect(self._x, self._outputs, start, stop, out, first)
+                    # Each takes the same bars in; what the last gives out counts.
+                    run(
+                        segment,
+                        self._numbers,
+                        self._state,
+                        self._flat,
+                        width,
+                        start,
+                        stop,
+                        columns_IN,
+                        first,
+                        self._outputs,
+                        out,
+                    )
         return out
 
     def _make_room(self, bars: int) -> tuple[int, int]:
@@ -126,22 +138,19 @@ class _Compiler:
         return row
 
     def segments(self) -> list["I64 | _Trailing"]:
-        """Return the compiled stretches, and between them what is not compiled."""
+        """Return the compiled stretches, and between two of them what is not compiled."""
         segments: list[I64 | _Trailing] = []
         steps: list[list[int]] = []
-        for step in [*self._steps, None]:
+        for step in self._steps:
             if isinstance(step, list):
                 steps.append(step)
-                continue
-            if steps:
-                segments.append(np.array(steps, dtype=np.int64))
+            else:
+                segments += [_as_program(steps), step]
                 steps = []
-            if step is not None:
-                segments.append(step)
-        return segments
+        return [*segments, _as_program(steps)]
 
     def _list(self, node: Node, args: list[int]) -> int:
-        step = [0] * 9
+        step = [0] * _STEP
         step[CODE] = CODES[node.op]
         step[TO] = self.rows
         step[A], step[B] = [*args, 0, 0][:2]
@@ -176,3 +185,7 @@ class _Compiler:
         self.rows += method.count
         self.past = max(self.past, int(bars) - 1)
         return to
+
+
+def _as_program(steps: Sequence[Sequence[int]]) -> I64:
+    return np.array(steps, dtype=np.int64).reshape(-1, _STEP)

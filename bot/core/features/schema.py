@@ -1,7 +1,7 @@
 """Which features, in which order, on which scales, by which formulas: a schema, and its hash.
 
 A model's artefact names the hash of the schema it was trained with. What computes another formula, or the same ones in
-another order, has another hash.
+another order, or counts another funding interval or other smallest bars, has another hash.
 """
 
 import hashlib
@@ -10,10 +10,11 @@ import tokenize
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
+from bot.core.durations import parse_duration
 from bot.core.event_rules import format_scale, parse_scale
 from bot.core.features.catalogue import CATALOGUE
 from bot.core.features.decomposition import make_method
@@ -21,7 +22,8 @@ from bot.core.features.expression import Node, clip
 from bot.core.features.inputs import INPUTS
 from bot.core.features.presets import PRESETS
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+FUNDING_INTERVAL_NS: Final = 8 * 3_600_000_000_000
 _PARAMETER_MAX: Final = 1e6
 
 
@@ -42,17 +44,34 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
     clip: tuple[float, float] | None = None
 
 
+class _Versioned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a schema of any format is as JSON."""
+
+    format: int
+
+
+class _Document(_Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a schema is as JSON."""
+
+    features: tuple[FeatureSpec, ...]
+    finest_ns: int | None
+    funding_interval_ns: int
+
+
 class FeatureSchema:
-    """An ordered list of features for one or more scales.
+    """An ordered list of features for one or more scales, and what they take for granted.
 
     Args:
         features: calls of the catalogue's entries, such as "log_return", "volatility(20)" or
             "bollinger(band='upper')"; the name of a set in `PRESETS` stands for all of its features.
         scales: durations such as "5m", or rules such as "volume:100"; each gets every feature.
         clips: by column name, the least and the greatest value.
+        funding_interval_ns: the time between two settlements, for `funding_clock`.
+        finest_ns: the length of the bars that `realised_volatility` is made of; the smallest of `scales` if left out. A
+            scale that is no multiple of it has none.
 
     Raises:
-        ValueError: a feature, parameter or scale is unknown or impossible, or two columns have one name.
+        ValueError: a feature, parameter, scale or length is unknown or impossible, or two columns have one name.
     """
 
     def __init__(
@@ -60,6 +79,9 @@ class FeatureSchema:
         features: Sequence[str],
         scales: Sequence[str],
         clips: Mapping[str, tuple[float, float]] | None = None,
+        *,
+        funding_interval_ns: int = FUNDING_INTERVAL_NS,
+        finest_ns: int | None = None,
     ) -> None:
         if not features or not scales:
             raise ValueError("a feature schema needs at least one feature and one scale")
@@ -73,6 +95,12 @@ class FeatureSchema:
             raise ValueError(f"clips for {', '.join(unknown)}: no such column; there are {', '.join(names)}")
         self.scales = tuple(map(_check_scale, scales))
         _refuse_twice(self.scales, "scales")
+        lengths_ns = [parse_duration(scale) for scale in self.scales if ":" not in scale]
+        self.finest_ns = min(lengths_ns, default=None) if finest_ns is None else finest_ns
+        self.funding_interval_ns = funding_interval_ns
+        for what, length_ns in (("funding interval", self.funding_interval_ns), ("smallest bars", self.finest_ns)):
+            if length_ns is not None and not 0 < length_ns < 2**63:
+                raise ValueError(f"{what} of {length_ns} ns: use a length above zero")
         self.names = tuple(names)
         self.formulas = tuple(clip(node, *limits[name]) if name in limits else node for name, _, _, node in made)
         self.specs = tuple(
@@ -101,7 +129,46 @@ class FeatureSchema:
 
     def to_json(self) -> bytes:
         """Return the canonical JSON that the hash is of."""
-        return msgspec.json.encode({"format": FORMAT, "features": self.specs}, order="sorted")
+        document = _Document(
+            features=self.specs,
+            finest_ns=self.finest_ns,
+            format=FORMAT,
+            funding_interval_ns=self.funding_interval_ns,
+        )
+        return msgspec.json.encode(document, order="sorted")
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Return the schema that `to_json` wrote.
+
+        Raises:
+            ValueError: it is no schema, or one whose columns this program would compute otherwise.
+        """
+        try:
+            version = msgspec.json.decode(text, type=_Versioned).format
+            if version != FORMAT:
+                raise ValueError(f"a feature schema of format {version}; this program reads format {FORMAT}")
+            told = msgspec.json.decode(text, type=_Document)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"no feature schema: {error}") from error
+        made = cls(
+            list(dict.fromkeys(map(_call, told.features))),
+            list(dict.fromkeys(spec.scale for spec in told.features)),
+            {spec.name: spec.clip for spec in told.features if spec.clip is not None},
+            funding_interval_ns=told.funding_interval_ns,
+            finest_ns=told.finest_ns,
+        )
+        for theirs, ours in zip(told.features, made.specs, strict=False):
+            if theirs != ours:
+                raise ValueError(f"a feature schema whose {theirs.name} at {theirs.scale} is computed otherwise here")
+        if made.to_json() != text:
+            raise ValueError("a feature schema that is not in the form in which it was written")
+        return made
+
+
+def _call(spec: FeatureSpec) -> str:
+    """Return a column as the call that makes it."""
+    return f"{spec.formula_id}({', '.join(f'{name}={value!r}' for name, value in spec.params.items())})"
 
 
 def _make(text: str) -> tuple[str, str, dict[str, Any], Node]:
