@@ -52,7 +52,7 @@ lock:
 	.venv-lock/bin/python -c '$(LOCKED)' > .venv-lock/wanted.txt
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --requirement .venv-lock/wanted.txt
 	.venv-lock/bin/python -m pip check
-	.venv-lock/bin/python -m pip freeze --all > .venv-lock/frozen.txt
+	.venv-lock/bin/python -m pip freeze --all | sed 's/^\(torch==[0-9.]*\)+cpu$$/\1/' > .venv-lock/frozen.txt
 	@if grep -E '@|://|\+' .venv-lock/frozen.txt; then echo "make: the lock would name a place, not a version" >&2; exit 1; fi
 	{ sed -n '/^#/p' requirements.lock; grep -v -i '^pip==' .venv-lock/frozen.txt; } > .venv-lock/requirements.lock
 	mv .venv-lock/requirements.lock requirements.lock
