@@ -1,0 +1,251 @@
+"""All topics of one instrument put together: frames as they arrived to columns, and whether to believe them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import msgspec
+
+from bot.core.order_book import OrderBook
+from bot.domain.instrument import Instrument
+from bot.domain.market import BarBatch, BookBatch, BookDeltaBatch, TradeBatch
+from bot.venues.bybit.book_sync import Arrived, BookBreak, BookLimits, BookSync, Break
+from bot.venues.bybit.decode import BookDecoder, TradeDecoder, apply_messages
+from bot.venues.bybit.klines import KlineDecoder
+from bot.venues.bybit.numbers import nearest
+from bot.venues.bybit.rows import QuoteBatch, TickerBatch, quotes_of
+from bot.venues.bybit.tickers import TickerDecoder
+from bot.venues.bybit.topics import Kind, Topic
+from bot.venues.bybit.wire import (
+    BookFrame,
+    KlineFrame,
+    MarketFrame,
+    PriceLimitFrame,
+    Refused,
+    TickerFrame,
+    TradeFrame,
+)
+
+_PLACES = 12  # of a price limit
+
+
+class PriceLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the venue lets orders cost; None for no limit."""
+
+    ts_ns: int
+    known_ns: int
+    buy_max: Decimal | None
+    sell_min: Decimal | None
+
+
+class Doubt(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic's data that cannot be believed: have them begin anew."""
+
+    topic: str
+    reason: str
+    raw: bytes = b""
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """Data of a topic that never came, within [from_ns, to_ns)."""
+
+    topic: str
+    from_ns: int
+    to_ns: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketRows:
+    """What became known of one instrument; parts without a row are None or absent."""
+
+    instrument: Instrument
+    trades: TradeBatch | None = None
+    deltas: BookDeltaBatch | None = None  # as they came: what `books` was built from
+    books: BookBatch | None = None
+    quotes: QuoteBatch | None = None  # of the level-1 book
+    tickers: TickerBatch | None = None
+    klines: dict[str, BarBatch] = field(default_factory=dict)  # closed ones, by interval
+    price_limits: list[PriceLimits] = field(default_factory=list)
+
+
+class InstrumentFeed:
+    """The topics of one instrument.
+
+    Args:
+        instrument: whose.
+        topics: its own; at most one book of more than one level.
+        shown_levels: how many levels of it books have.
+        limits: what it is held to.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        topics: Sequence[Topic],
+        *,
+        shown_levels: int = 50,
+        limits: BookLimits | None = None,
+    ) -> None:
+        self.instrument = instrument
+        self.trades = TradeDecoder(instrument)
+        self.tickers = TickerDecoder(instrument)
+        books = [topic for topic in topics if topic.kind is Kind.BOOK and topic.depth > 1]
+        if len(books) > 1:
+            raise ValueError(f"{instrument.name}: two books, {books[0].text} and {books[1].text}; choose one")
+        self._book_topic = books[0].text if books else ""
+        self.sync = BookSync(instrument, levels=books[0].depth, depth=shown_levels, limits=limits) if books else None
+        self._books, self._level1 = BookDecoder(instrument), BookDecoder(instrument)
+        self._level1_book = OrderBook(instrument, depth=1)
+        self._klines = {t.text: KlineDecoder(instrument, t.detail) for t in topics if t.kind is Kind.KLINE}
+        self._frames = 0
+
+    def on_frames(self, frames: Sequence[MarketFrame]) -> tuple[MarketRows, list[Doubt | Missing]]:
+        """Return the rows of frames, in the order of their arrival, and what must be done about some."""
+        sorted_frames = _Sorted()
+        for arrival, frame in enumerate(frames, self._frames):
+            sorted_frames.add(frame, arrival)
+        self._frames += len(frames)
+        found: list[Doubt | Missing] = []
+        quotes = self._on_level1(sorted_frames, found)
+        tickers = self._on_tickers(sorted_frames, found)
+        deltas, books = self._on_books(sorted_frames, quotes, tickers, found)
+        rows = MarketRows(
+            instrument=self.instrument,
+            trades=self._on_trades(sorted_frames, found),
+            deltas=deltas,
+            books=books,
+            quotes=quotes.rows if quotes is not None else None,
+            tickers=tickers.rows if tickers is not None else None,
+            klines=self._on_klines(sorted_frames, found),
+            price_limits=_price_limits(sorted_frames.price_limits, found),
+        )
+        return rows, found
+
+    def distrust(self, topic: Topic, known_ns: int) -> MarketRows | None:
+        """Believe nothing any more that a topic said; return the row that says so of the book."""
+        if topic.kind is Kind.TICKER:
+            self.tickers.forget()
+        if self.sync is None:
+            return None
+        if topic.kind is Kind.TICKER:
+            self.sync.forget_ticker()
+        elif topic.kind is Kind.BOOK and topic.text != self._book_topic:
+            self.sync.forget_quote()
+        elif topic.kind is Kind.BOOK:
+            closed = self.sync.close(Break.OUTSIDE, known_ns)
+            self.sync.forget_sequence()
+            return MarketRows(instrument=self.instrument, books=closed[0]) if closed is not None else None
+        return None
+
+    def check(self, now_ns: int) -> tuple[MarketRows, Doubt] | None:
+        """Close trust in the book if its time has run out."""
+        closed = self.sync.check(now_ns) if self.sync is not None else None
+        if closed is None:
+            return None
+        books, why = closed
+        return MarketRows(instrument=self.instrument, books=books), self._doubt_book(why)
+
+    def _doubt_book(self, why: BookBreak) -> Doubt:
+        return Doubt(topic=self._book_topic, reason=f"{why.reason.name.lower()} after update {why.update}")
+
+    def _on_level1(self, frames: "_Sorted", found: list[Doubt | Missing]) -> Arrived[QuoteBatch] | None:
+        if not frames.level1:
+            return None
+        messages, refused = self._level1.decode(frames.level1, frames.level1_arrivals)
+        found += map(_doubt, refused)
+        books, places = apply_messages(self._level1_book, messages)
+        return Arrived(rows=quotes_of(books), arrival=messages.arrival[places])
+
+    def _on_tickers(self, frames: "_Sorted", found: list[Doubt | Missing]) -> Arrived[TickerBatch] | None:
+        if not frames.tickers:
+            return None
+        rows, places, refused = self.tickers.decode(frames.tickers)
+        found += map(_doubt, refused)
+        return Arrived.of(rows, [frames.ticker_arrivals[place] for place in places])
+
+    def _on_books(
+        self,
+        frames: "_Sorted",
+        quotes: Arrived[QuoteBatch] | None,
+        tickers: Arrived[TickerBatch] | None,
+        found: list[Doubt | Missing],
+    ) -> tuple[BookDeltaBatch | None, BookBatch | None]:
+        if self.sync is None or not (frames.books or quotes is not None or tickers is not None):
+            return None, None
+        messages, refused = self._books.decode(frames.books, frames.book_arrivals)
+        found += map(_doubt, refused)
+        books, breaks = self.sync.on_rows(messages, quotes, tickers)
+        found += map(self._doubt_book, breaks)
+        return (messages.deltas if frames.books else None), (books if len(books) else None)
+
+    def _on_trades(self, frames: "_Sorted", found: list[Doubt | Missing]) -> TradeBatch | None:
+        if not frames.trades:
+            return None
+        rows, refused = self.trades.decode(frames.trades)
+        found += map(_doubt, refused)
+        return rows if len(rows) else None
+
+    def _on_klines(self, frames: "_Sorted", found: list[Doubt | Missing]) -> dict[str, BarBatch]:
+        made: dict[str, BarBatch] = {}
+        for topic, klines in frames.klines.items():
+            bars, missing, refused = self._klines[topic].decode(klines)
+            found += map(_doubt, refused)
+            found += [Missing(topic=topic, from_ns=from_ns, to_ns=to_ns) for from_ns, to_ns in missing]
+            if len(bars):
+                made[klines[0].topic.detail] = bars
+        return made
+
+
+class _Sorted:
+    """Frames by what they tell of, with the numbers of their arrival where those matter."""
+
+    def __init__(self) -> None:
+        self.books: list[BookFrame] = []
+        self.book_arrivals: list[int] = []
+        self.level1: list[BookFrame] = []
+        self.level1_arrivals: list[int] = []
+        self.tickers: list[TickerFrame] = []
+        self.ticker_arrivals: list[int] = []
+        self.trades: list[TradeFrame] = []
+        self.klines: dict[str, list[KlineFrame]] = {}
+        self.price_limits: list[PriceLimitFrame] = []
+
+    def add(self, frame: MarketFrame, arrival: int) -> None:
+        """Put a frame with its like."""
+        if isinstance(frame, BookFrame):
+            if frame.topic.detail == "1":
+                self.level1.append(frame)
+                self.level1_arrivals.append(arrival)
+            else:
+                self.books.append(frame)
+                self.book_arrivals.append(arrival)
+        elif isinstance(frame, TradeFrame):
+            self.trades.append(frame)
+        elif isinstance(frame, TickerFrame):
+            self.tickers.append(frame)
+            self.ticker_arrivals.append(arrival)
+        elif isinstance(frame, KlineFrame):
+            self.klines.setdefault(frame.topic.text, []).append(frame)
+        elif isinstance(frame, PriceLimitFrame):
+            self.price_limits.append(frame)
+
+
+def _doubt(refused: Refused) -> Doubt:
+    return Doubt(topic=refused.topic, reason=refused.reason, raw=refused.raw)
+
+
+def _price_limits(frames: Sequence[PriceLimitFrame], found: list[Doubt | Missing]) -> list[PriceLimits]:
+    made: list[PriceLimits] = []
+    for frame in frames:
+        try:
+            buy_max, sell_min = _price(frame.buy_max), _price(frame.sell_min)
+        except ValueError as error:
+            found.append(Doubt(topic=frame.topic.text, reason=str(error), raw=frame.raw))
+        else:
+            made.append(PriceLimits(ts_ns=frame.ts_ns, known_ns=frame.known_ns, buy_max=buy_max, sell_min=sell_min))
+    return made
+
+
+def _price(text: str) -> Decimal | None:
+    value = Decimal(nearest(text, _PLACES)).scaleb(-_PLACES) if text else Decimal(0)
+    return value if value > 0 else None
