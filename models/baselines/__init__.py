@@ -1,0 +1,1 @@
+"""What every network has to beat: fitted on arrays, answering with quantiles, without torch."""
