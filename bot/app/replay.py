@@ -18,21 +18,24 @@ from bot.actors.order_executor import OrderExecutor
 from bot.actors.replay_feed import ReplayFeed
 from bot.actors.strategy import StrategyActor, StrategyHost
 from bot.app.outcomes import Interrupted, RunFailed
+from bot.app.venue_model import ACCOUNT, BookReader, make_venue_model, open_books
 from bot.core.bars import BarAggregator
+from bot.core.books import differences
 from bot.core.calendar import Class
 from bot.core.delays import Delay
 from bot.core.digest import ColumnDigest
 from bot.core.durations import format_duration
-from bot.core.matching import Fees, Matching, make_tape
 from bot.core.orders import ClientOrderIds, Orders
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
 from bot.core.risk import RiskLimits
 from bot.core.sample_market import SampleMarketSpec
-from bot.domain.errors import BotError, ConfigError
+from bot.core.venue.account import VenueAccount
+from bot.core.venue.desk import Desk
+from bot.domain.errors import BotError, ConfigError, InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import RunClosed
-from bot.domain.market import BarBatch, TradeBatch, column_names
+from bot.domain.market import BarBatch, BookDeltaBatch, TradeBatch, column_names
 from bot.ports import MarketHistory, Predictor
 from bot.runtime import logs
 from bot.runtime.env import ProcessWorker, Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
@@ -53,6 +56,7 @@ log = structlog.get_logger()
 _MARKET_BOUND = 8  # slabs between two stages
 _MONEY_BOUND = 65_536  # messages to strategy, executor or ledger before something is plainly wrong
 _LEDGER_BATCH = 512  # entries written together in a replay
+_END_OF_TIME_NS = 2**62
 _LAST_ANSWERS_NS = 1_000_000_000  # how long after the last data answers still come home
 
 
@@ -143,9 +147,16 @@ def _open_files(
 
 
 def replay(
-    settings: Settings, market: Histories, *, on_progress: Callable[[Progress], None] = lambda progress: None
+    settings: Settings,
+    market: Histories,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    is_latest: bool = True,
 ) -> Replayed:
     """Trade recorded market data from start to end through the live pipeline, on virtual time.
+
+    Args:
+        is_latest: whether `runs/latest` is to mean this run.
 
     Raises:
         BotError: something the user can mend.
@@ -216,7 +227,8 @@ def replay(
                 pipeline.abandon()
         log_file.close()
         logs.configure(settings.log.level)
-    _point_latest_at(directory)
+    if is_latest:
+        point_latest_at(directory)
     return Replayed(
         directory=directory,
         ledger_hash=ledger_hash,
@@ -288,6 +300,8 @@ class _Pipeline:
         self._digests = {instrument.name: ColumnDigest(str(instrument)) for instrument, _ in market}
         self._aggregators: list[BarAggregator] = []
         self._ledger: LedgerActor | None = None
+        self._account: VenueAccount | None = None
+        self._books: Mapping[str, BookReader] = {}
         self.rows_in = 0
 
     async def run(self) -> None:
@@ -303,6 +317,7 @@ class _Pipeline:
         ledger = LedgerActor(inbox=ledger_inbox, store=self._store, batch=_LEDGER_BATCH, is_durable=False)
         self._ledger = ledger
         venue = self._make_venue(calendar, executor_inbox.deliver)
+        portfolio = Portfolio(instruments, next(iter(instruments.values())).quote)
         strategy = StrategyActor(
             inbox=strategy_inbox,
             outbox=executor_inbox,
@@ -315,7 +330,7 @@ class _Pipeline:
             calendar=calendar,
             orders=Orders(
                 instruments=instruments,
-                portfolio=Portfolio(instruments, next(iter(instruments.values())).quote),
+                portfolio=portfolio,
                 limits=_risk_limits(settings),
                 ids=ClientOrderIds(environment="r", epoch=0),
                 protections=Protections(_protection_limits(settings)),
@@ -350,6 +365,23 @@ class _Pipeline:
             await supervisor.wait_for("ledger")
         finally:
             await supervisor.stop()
+        self._check_books(portfolio, venue)
+
+    def _check_books(self, portfolio: Portfolio, venue: SimulatedVenue) -> None:
+        """Hold our books against the venue's own.
+
+        Raises:
+            InvariantBroken: they contradict each other.
+        """
+        assert self._account is not None
+        found = differences(
+            portfolio,
+            cash=self._account.balance(self._market[0][0].quote),
+            positions={instrument.name: self._account.position(instrument.name) for instrument, _ in self._market},
+            untold=venue.untold(),
+        )
+        if found:
+            raise InvariantBroken(f"our books and the venue's differ at the end of the replay: {'; '.join(found)}")
 
     def close(self, model_id: str, watch: Stopwatch) -> str:
         """Write the last entry, which names the market and the tape, and make the run whole; return its hash."""
@@ -458,8 +490,15 @@ class _Pipeline:
             span_ns = max(1, self._data_end_ns - self._start_ns)
             self._on_progress(Progress(done=(last_ns - self._start_ns) / span_ns, at_ns=last_ns))
 
+    def _see_book(self, name: str, batch: BookDeltaBatch) -> None:
+        columns = {f"book_{column}": getattr(batch, column) for column in column_names(BookDeltaBatch)}
+        self._digests[name].update(columns)
+
     def _data_hash(self) -> str:
-        """Return a hash of every market row that the run has read."""
+        """Return a hash of every market row of the run's range."""
+        for reader in self._books.values():
+            for _ in reader.read_until(_END_OF_TIME_NS):
+                pass
         whole = ColumnDigest("market")
         for name, digest in self._digests.items():
             whole.update_text(name, digest.hexdigest())
@@ -468,26 +507,22 @@ class _Pipeline:
     def _make_venue(self, calendar: VirtualCalendar, deliver: Callable[[Any], None]) -> SimulatedVenue:
         settings = self._settings
         delays = settings.delays
-        matching = {}
+        model = make_venue_model(settings, self._market)
+        self._account = model.accounts[ACCOUNT]
         for instrument, history in self._market:
-            core = Matching(
-                instrument,
-                fees=Fees(taker_rate=settings.fees.taker_rate, maker_rate=settings.fees.maker_rate),
-                slippage=settings.venue.slippage_bps.scaleb(-4),
-                answer_delay=Delay(seed=delays.seed, stream=2, base_ns=delays.answer, jitter_ns=delays.answer_tail),
-                tape=make_tape(is_bars=history.source_scale_ns is not None),
-            )
             funding = history.funding()
             if funding is not None:
-                core.set_funding(funding)
+                model.set_funding(funding)
                 self._digests[instrument.name].update({"funding_ns": funding.ts_ns, "funding_e8": funding.rate_e8})
-            matching[instrument.name] = core
+        self._books = open_books(settings, [instrument for instrument, _ in self._market], self._see_book)
+        answer_delay = Delay(seed=delays.seed, stream=2, base_ns=delays.answer, jitter_ns=delays.answer_tail)
         return SimulatedVenue(
             calendar=calendar,
-            matching=matching,
+            desk=Desk(model, ACCOUNT, answer_delay),
             order_delay=Delay(seed=delays.seed, stream=0, base_ns=delays.order, jitter_ns=delays.order_tail),
             cancel_delay=Delay(seed=delays.seed, stream=1, base_ns=delays.order, jitter_ns=delays.order_tail),
             deliver=deliver,
+            books={name: reader.read_until for name, reader in self._books.items()},
         )
 
 
@@ -524,7 +559,7 @@ def _protection_limits(settings: Settings) -> ProtectionLimits:
     )
 
 
-def _point_latest_at(directory: Path) -> None:
+def point_latest_at(directory: Path) -> None:
     """Let `runs/latest` mean this run; where links cannot be made, do without."""
     link = directory.parent / "latest"
     with suppress(OSError):

@@ -1,325 +1,309 @@
-"""How a simulated venue fills: the orders of one instrument against the tape of its trades or bars.
+"""The venue model: what a venue does with orders, positions and money, on recorded market data.
 
-The tape runs ahead of the clock; the venue looks no further on it than the event it reports. `docs/fills.md` argues
-each rule:
-
-* A market order takes the first trade at or after its arrival, whole, at that trade's price plus slippage. Against
-  bars it takes the open of the bar it arrives in.
-* A limit order that the last price reaches at its arrival takes the same way if that price is within its limit. Any
-  other rests, and fills whole, at its limit, once the market trades *through* it, strictly beyond. Against bars it
-  fills at the close of the first bar that goes through it, of those that opened at or after its arrival.
-* Post-only cancels what would take, IOC what would rest. Reduce-only is cut to the position and refused without one.
-* Funding is paid on the position at its settlement time, at the last price.
+`VenueModel` is told what clients ask for and what time it is, and answers as the venue would: with a refusal, or with
+the order's record; and with facts. It is pure and knows no delays: when something reaches it, it is now. Replay and
+emulator use the same one. `docs/fills.md` argues every assumption about fills, `docs/venue_orders.md` and
+`docs/venue_account.md` list what the venue's rules leave open.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from typing import Literal
 
-import msgspec
+from msgspec.structs import replace
 
-from bot.core.delays import Delay
-from bot.core.tape import BarTape, Tape, TradeTape
-from bot.domain.account import ZERO
-from bot.domain.instrument import Instrument, Side
-from bot.domain.market import BarBatch, FundingBatch, TradeBatch
-from bot.domain.orders import (
-    AccountEvent,
-    CancelOrder,
-    CancelRejected,
-    FundingPaid,
-    OrderAccepted,
-    OrderCanceled,
-    OrderFilled,
-    OrderRejected,
-    OrderType,
-    SubmitOrder,
-    TimeInForce,
+from bot.core.venue.account import VenueAccount
+from bot.core.venue.admission import check_prices, check_room
+from bot.core.venue.amending import Amending
+from bot.core.venue.exits import PositionExits
+from bot.core.venue.facts import CancelType, Refusal
+from bot.core.venue.fills import Fills
+from bot.core.venue.filters import (
+    DUPLICATE,
+    UNKNOWN,
+    check_exit_sides,
+    check_shape,
+    check_trigger,
+    refuse,
 )
+from bot.core.venue.floor import Floor
+from bot.core.venue.guard import MarginGuard
+from bot.core.venue.market import FillModel, Live, Market
+from bot.core.venue.matcher import Matcher
+from bot.core.venue.orders import (
+    Amendment,
+    NewOrder,
+    OrderRecord,
+    PriceSource,
+    RejectReason,
+    Status,
+    StopKind,
+    StopsHeld,
+    StopsWanted,
+    Told,
+    open_record,
+)
+from bot.core.venue.stop_requests import StopRequests
+from bot.core.venue.taking import Taking
+from bot.domain.market import BarBatch, BookDeltaBatch, FundingBatch, TradeBatch
 
-_EVENTS_PER_ORDER = 16  # room for one order's events in the numbering that their delays are a function of
-_CANCEL_REFUSED = _EVENTS_PER_ORDER - 1
+OrderFilter = Literal["all", "order", "stop"]
+
+CANCEL_ALL_MAX = 500  # orders that one cancel-all reaches
 
 
-class Fees(msgspec.Struct, frozen=True, kw_only=True):
-    """Fee rates as fractions of the value traded; negative is a rebate."""
-
-    taker_rate: Decimal
-    maker_rate: Decimal
-
-
-class _Working(msgspec.Struct, kw_only=True):
-    """An order that may still fill."""
-
-    order: SubmitOrder
-    arrived_ns: int
-    is_taking: bool  # it meets `row` as taker; else it rests, and has been compared with all rows before `row`
-    row: int
-    is_found: bool = False  # `row` is the one that fills the resting order
-    events: int = 0  # reported of it so far
-
-
-class Matching:
-    """The venue's side of one instrument.
+class VenueModel:
+    """One venue: its markets and its accounts.
 
     Args:
-        instrument: whose orders.
-        fees: charged on every fill.
-        slippage: how much worse than the trade a taker fills, a fraction of the price.
-        answer_delay: from an event at the venue to our knowing it.
-        tape: what it fills against.
+        markets: what is traded, with the prices to come.
+        accounts: who trades, by name; each must know the contracts of all markets.
+        model: what is assumed where the market data does not tell.
+        name_order: makes the venue's order id of the order's number; by default "sim-1" and so on.
     """
 
     def __init__(
-        self, instrument: Instrument, *, fees: Fees, slippage: Decimal, answer_delay: Delay, tape: Tape
+        self,
+        markets: Iterable[Market],
+        accounts: Mapping[str, VenueAccount],
+        model: FillModel,
+        name_order: Callable[[int], str] = "sim-{}".format,
     ) -> None:
-        self._instrument = instrument
-        self._fees = fees
-        self._slippage = slippage
-        self._answer_delay = answer_delay
-        self._tape = tape
-        self._working: dict[str, _Working] = {}
-        self._seen: set[str] = set()
-        self._trade_number = 0
-        self._funding: FundingBatch | None = None
-        self._funding_row = 0
-        self._position_qty = ZERO
+        self.markets = {market.instrument.name: market for market in markets}
+        self.accounts = dict(accounts)
+        self._floor = Floor(self.markets, self.accounts, model, name_order)
+        self._exits = PositionExits(self._floor)
+        self._fills = Fills(self._floor, self._exits)
+        self._guard = MarginGuard(self._floor, self._fills, self._exits)
+        self._taking = Taking(self._floor, self._fills)
+        self._amending = Amending(self._floor, self._fills, self._taking, self._exits)
+        self._stop_requests = StopRequests(self._floor, self._exits)
+        self._matcher = Matcher(self._floor, self._fills, self._taking, self._exits, self._guard)
+        self._ids: dict[tuple[str, str], str] = {}  # by account and client order id: never forgotten
 
-    def extend(self, batch: TradeBatch | BarBatch, *, now_ns: int) -> None:
-        """Append `batch` to the tape; what lies before `now_ns` is needed no more."""
-        self._tape.extend(batch, now_ns)
+    # The market
+
+    def extend(self, batch: TradeBatch | BarBatch, now_ns: int, source: PriceSource = PriceSource.LAST) -> None:
+        """Append prices that run ahead of the clock; what lies before `now_ns` is needed no more."""
+        self.markets[batch.instrument.name].extend(batch, now_ns, source)
+
+    def extend_book(self, batch: BookDeltaBatch, now_ns: int) -> None:
+        """Append changes of a book that run ahead of the clock."""
+        self.markets[batch.instrument.name].extend_book(batch, now_ns)
 
     def set_funding(self, funding: FundingBatch) -> None:
-        """Settle funding at these rates."""
-        self._funding, self._funding_row = funding, 0
+        """Settle an instrument's funding at these rates."""
+        market = self.markets[funding.instrument.name]
+        market.funding, market.funding_row, market.is_stale = funding, 0, True
+
+    # Time
 
     def next_ns(self) -> int | None:
         """Return when the next thing happens that the tape so far tells of, None if nothing does."""
-        if not self._working and self._funding is None:
-            return None
-        times = [due_ns for working in self._working.values() if (due_ns := self._due_ns(working)) is not None]
-        if self._position_qty and self._funding is not None and self._funding_row < len(self._funding):
-            times.append(int(self._funding.ts_ns[self._funding_row]))
-        return min(times, default=None)
+        return self._matcher.next_ns()
 
-    def submit(self, order: SubmitOrder, now_ns: int) -> list[AccountEvent]:
-        """Return what the order's arrival at `now_ns` brings about by `now_ns`."""
-        events = self.advance(now_ns)
-        working = _Working(order=order, arrived_ns=now_ns, is_taking=True, row=self._tape.take_row(now_ns))
-        refusal = self._refuse(order)
+    def advance(self, now_ns: int) -> list[Told]:
+        """Return what happens up to and at `now_ns`, in order."""
+        self._matcher.advance(now_ns)
+        return self._floor.drain()
+
+    # What clients ask for
+
+    def submit(self, account: str, request: NewOrder, now_ns: int) -> tuple[OrderRecord | Refusal, list[Told]]:
+        """Take an order, or refuse it; and return what happens up to and at `now_ns`."""
+        self._matcher.advance(now_ns)
+        return self._submit(account, request, now_ns), self._finish(now_ns)
+
+    def amend(
+        self, account: str, instrument: str, order_id: str, change: Amendment, now_ns: int
+    ) -> tuple[OrderRecord | Refusal, list[Told]]:
+        """Change an order, named by the venue's id or the client's."""
+        self._matcher.advance(now_ns)
+        live = self._find(account, instrument, order_id)
+        if live is None:
+            return self._unknown(instrument), self._finish(now_ns)
+        return self._amending.amend(live, change, now_ns), self._finish(now_ns)
+
+    def cancel(
+        self, account: str, instrument: str, order_id: str, now_ns: int
+    ) -> tuple[OrderRecord | Refusal, list[Told]]:
+        """Cancel an order, named by the venue's id or the client's."""
+        self._matcher.advance(now_ns)
+        live = self._find(account, instrument, order_id)
+        if live is None:
+            return self._unknown(instrument), self._finish(now_ns)
+        self._cancel(live, now_ns)
+        return live.record, self._finish(now_ns)
+
+    def cancel_all(
+        self, account: str, now_ns: int, *, instruments: Iterable[str], only: OrderFilter = "all"
+    ) -> tuple[list[OrderRecord], list[Told]]:
+        """Cancel an account's orders of some instruments, oldest first, at most as many as one request reaches."""
+        self._matcher.advance(now_ns)
+        found = [
+            live
+            for name in instruments
+            for live in self.markets[name].orders()
+            if live.account == account and _is_wanted(live, only)
+        ]
+        canceled: list[OrderRecord] = []
+        for live in sorted(found, key=lambda live: live.number)[:CANCEL_ALL_MAX]:
+            if live.record.is_open:
+                self._cancel(live, now_ns)
+                canceled.append(live.record)
+        return canceled, self._finish(now_ns)
+
+    def set_stops(self, account: str, wanted: StopsWanted, now_ns: int) -> tuple[Refusal | None, list[Told]]:
+        """Give a position a take profit, a stop loss or a trailing stop, or take them away."""
+        self._matcher.advance(now_ns)
+        return self._stop_requests.set_stops(account, wanted, now_ns), self._finish(now_ns)
+
+    def set_leverage(
+        self, account: str, instrument: str, leverage: Decimal, now_ns: int
+    ) -> tuple[Refusal | None, list[Told]]:
+        """Change an account's leverage in an instrument."""
+        self._matcher.advance(now_ns)
+        books = self.accounts[account]
+        self._floor.revalue(books, now_ns, self.markets[instrument])
+        return books.set_leverage(instrument, leverage), self._finish(now_ns, touched=account)
+
+    def switch_mode(
+        self, account: str, instrument: str, *, hedged: bool, now_ns: int
+    ) -> tuple[Refusal | None, list[Told]]:
+        """Let an account hold one position of an instrument, or a long and a short one side by side."""
+        self._matcher.advance(now_ns)
+        waiting = any(live.account == account for live in self.markets[instrument].orders())
+        if waiting and hedged != (instrument in self.accounts[account].state.hedged):
+            return Refusal(code="110028", reason="there are open orders"), self._finish(now_ns)
+        return self.accounts[account].switch_mode(instrument, hedged=hedged), self._finish(now_ns)
+
+    def orders(self, account: str) -> list[OrderRecord]:
+        """Return an account's open orders, oldest first."""
+        mine = [live for market in self.markets.values() for live in market.orders() if live.account == account]
+        return [live.record for live in sorted(mine, key=lambda live: live.number)]
+
+    def stops(self, account: str, instrument: str, position_index: int = 0) -> StopsHeld:
+        """Return the exits that the venue keeps for a whole position."""
+        prices: dict[StopKind, Decimal] = {}
+        distance = None
+        market = self.markets[instrument]
+        for live in self._exits.exits_of(market, account, (instrument, position_index)):
+            if live.record.trigger is not None:
+                prices[live.record.stop_kind] = live.record.trigger.price
+            if live.record.stop_kind is StopKind.TRAILING_STOP:
+                distance = market.instrument.price(live.distance)
+        return StopsHeld(
+            take_profit=prices.get(StopKind.TAKE_PROFIT),
+            stop_loss=prices.get(StopKind.STOP_LOSS),
+            trailing_distance=distance,
+        )
+
+    # Behind the curtain
+
+    def _finish(self, now_ns: int, touched: str | None = None) -> list[Told]:
+        matcher = self._matcher
+        if touched is not None:
+            self._floor.touch(touched)
+        self._guard.check_accounts(now_ns)
+        matcher.advance(now_ns)
+        return self._floor.drain()
+
+    def _find(self, account: str, instrument: str, order_id: str) -> Live | None:
+        """Return an open order, named by the venue's id or the client's."""
+        market = self.markets[instrument]
+        named = self._ids.get((account, order_id), order_id)
+        live = market.resting.get(named) or market.taking.get(named) or market.waiting.get(named)
+        return live if live is not None and live.account == account else None
+
+    def _unknown(self, instrument: str) -> Refusal:
+        contract = self.markets[instrument].contract
+        return refuse(contract, UNKNOWN, "order does not exist, or it is too late")
+
+    def _submit(self, account: str, request: NewOrder, now_ns: int) -> OrderRecord | Refusal:
+        market = self.markets[request.instrument]
+        contract = market.contract
+        checked = check_shape(contract, request)
+        if isinstance(checked, Refusal):
+            return checked
+        request = checked
+        client_id = request.client_order_id
+        if client_id and (account, client_id) in self._ids:
+            return refuse(contract, DUPLICATE, "duplicate client order id")
+        refusal = check_room(account, market, request)
         if refusal is not None:
-            code, reason = refusal
-            recv_ns = self._recv_ns(working, now_ns)
-            events.append(
-                OrderRejected(
-                    ts_event_ns=now_ns,
-                    ts_recv_ns=recv_ns,
-                    client_order_id=order.client_order_id,
-                    instrument=order.instrument,
-                    code=code,
-                    reason=reason,
-                )
-            )
-            return events
-        self._seen.add(order.client_order_id)
-        events.append(
-            OrderAccepted(
-                ts_event_ns=now_ns,
-                ts_recv_ns=self._recv_ns(working, now_ns),
-                client_order_id=order.client_order_id,
-                instrument=order.instrument,
-                venue_order_id=f"sim-{order.order_number}",
-            )
+            return refusal
+        market.settle(now_ns)
+        if request.trigger is not None:
+            return self._submit_conditional(account, market, request, now_ns)
+        last = market.price_at(PriceSource.LAST, now_ns)
+        order_id, number = self._floor.new_id()
+        live = Live(account, number, request, open_record(order_id, request, now_ns))
+        live.ticks = self._fills.limit_ticks(market, request, request.side, now_ns)
+        if request.is_quote_qty and last is not None:
+            live.budget = request.qty
+            request = replace(request, qty=contract.instrument.round_qty(request.qty / market.instrument.price(last)))
+            live.request, live.record = request, replace(live.record, qty=request.qty)
+        refusal = check_prices(market, live.request, now_ns) or self._resolve_close(account, live)
+        refusal = refusal or self._fills.place(market, live, now_ns)
+        if refusal is not None:
+            return refusal
+        live.record = replace(
+            live.record,
+            price=market.instrument.price(live.ticks),
+            last_price=None if last is None else market.instrument.price(last),
         )
-        takes = order.limit_price is None or self._is_reached(order, now_ns)
-        if takes and order.time_in_force is TimeInForce.POST_ONLY:
-            events.append(self._canceled(working, now_ns, "post only would take"))
-        elif not takes and order.time_in_force is TimeInForce.IOC:
-            events.append(self._canceled(working, now_ns, "nothing to take at once"))
-        else:
-            if not takes:
-                self._rest(working, now_ns)
-            self._working[order.client_order_id] = working
-            events += self.advance(now_ns)
-        return events
+        self._keep(live)
+        self._floor.tell(live, now_ns)
+        created = live.record
+        self._taking.enter(market, live, now_ns)
+        return created
 
-    def cancel(self, cancel: CancelOrder, now_ns: int) -> list[AccountEvent]:
-        """Return what a cancel request's arrival at `now_ns` brings about."""
-        events = self.advance(now_ns)
-        working = self._working.pop(cancel.client_order_id, None)
-        if working is not None:
-            events.append(self._canceled(working, now_ns, "asked for"))
-            return events
-        delay_ns = self._answer_delay.of(cancel.order_number * _EVENTS_PER_ORDER + _CANCEL_REFUSED)
-        events.append(
-            CancelRejected(
-                ts_event_ns=now_ns,
-                ts_recv_ns=now_ns + delay_ns,
-                client_order_id=cancel.client_order_id,
-                instrument=cancel.instrument,
-                reason="110001: order does not exist",
-            )
+    def _submit_conditional(
+        self, account: str, market: Market, request: NewOrder, now_ns: int
+    ) -> OrderRecord | Refusal:
+        trigger = request.trigger
+        assert trigger is not None
+        current = market.price_at(trigger.source, now_ns)
+        if current is None:
+            return Refusal(code="110118", reason=f"{request.instrument} has no price yet")
+        price = market.instrument.price(current)
+        refusal = check_trigger(trigger.price, price, is_rise=trigger.is_rise)
+        refusal = refusal or check_exit_sides(request, request.price or trigger.price)
+        if refusal is not None:
+            return refusal
+        order_id, number = self._floor.new_id()
+        record = replace(
+            open_record(order_id, request, now_ns),
+            status=Status.UNTRIGGERED,
+            stop_kind=StopKind.STOP,
+            last_price=price,
         )
-        return events
+        live = Live(account, number, request, record)
+        self._exits.wait(market, live, now_ns)
+        self._keep(live)
+        self._floor.tell(live, now_ns)
+        return record
 
-    def advance(self, now_ns: int) -> list[AccountEvent]:
-        """Return what happens to waiting orders and to the position up to and at `now_ns`, in order of time."""
-        if not self._working and self._funding is None:
-            return []
-        events: list[AccountEvent] = []
-        while self._working:
-            due = [
-                (due_ns, working.order.order_number, working)
-                for working in self._working.values()
-                if (due_ns := self._due_ns(working)) is not None and due_ns <= now_ns
-            ]
-            if not due:
-                break
-            due_ns, _, working = min(due, key=lambda item: item[:2])
-            events += self._settle_funding(due_ns - 1)
-            events += self._take(working, due_ns) if working.is_taking else self._fill_resting(working, due_ns)
-        return events + self._settle_funding(now_ns)
+    def _keep(self, live: Live) -> None:
+        if live.record.client_order_id:
+            self._ids[live.account, live.record.client_order_id] = live.order_id
 
-    def _due_ns(self, working: _Working) -> int | None:
-        """Return when a waiting order's next event is, None if the tape so far holds none."""
-        if working.is_taking:
-            taken = self._tape.take(working.row, working.arrived_ns)
-            return None if taken is None else taken[0]
-        if not working.is_found:
-            limit = self._limit_ticks(working.order)
-            working.row, working.is_found = self._tape.find_through(
-                working.row, limit, is_buy=working.order.side is Side.BUY
-            )
-        return self._tape.through_ns(working.row) if working.is_found else None
-
-    def _take(self, working: _Working, now_ns: int) -> list[AccountEvent]:
-        """Let a taking order meet its row of the tape."""
-        taken = self._tape.take(working.row, working.arrived_ns)
-        assert taken is not None
-        order = working.order
-        price = self._taker_price(order.side, taken[1])
-        if order.limit_price is not None:
-            if not _is_within(order.limit_price, self._instrument.price(taken[1]), order.side):
-                if order.time_in_force is TimeInForce.IOC:
-                    del self._working[order.client_order_id]
-                    return [self._canceled(working, now_ns, "nothing to take at once")]
-                self._rest(working, working.arrived_ns)
-                return []
-            price = min(price, order.limit_price) if order.side is Side.BUY else max(price, order.limit_price)
-        return self._fill(working, now_ns, price, is_maker=False)
-
-    def _fill_resting(self, working: _Working, now_ns: int) -> list[AccountEvent]:
-        assert working.order.limit_price is not None
-        return self._fill(working, now_ns, working.order.limit_price, is_maker=True)
-
-    def _rest(self, working: _Working, since_ns: int) -> None:
-        working.is_taking = False
-        working.row = self._tape.rest_row(since_ns)
-
-    def _fill(self, working: _Working, now_ns: int, price: Decimal, *, is_maker: bool) -> list[AccountEvent]:
-        order = working.order
-        del self._working[order.client_order_id]
-        qty = order.qty
-        if order.reduce_only:
-            qty = min(qty, abs(self._position_qty)) if self._position_qty * order.side.sign < 0 else ZERO
-        events: list[AccountEvent] = []
-        if qty:
-            rate = self._fees.maker_rate if is_maker else self._fees.taker_rate
-            self._position_qty += qty * order.side.sign
-            self._trade_number += 1
-            events.append(
-                OrderFilled(
-                    ts_event_ns=now_ns,
-                    ts_recv_ns=self._recv_ns(working, now_ns),
-                    client_order_id=order.client_order_id,
-                    instrument=order.instrument,
-                    trade_id=f"{order.instrument}-{self._trade_number}",
-                    side=order.side,
-                    price=price,
-                    qty=qty,
-                    fee=price * qty * rate,
-                    is_maker=is_maker,
-                )
-            )
-        if qty < order.qty:
-            events.append(self._canceled(working, now_ns, "reduce-only order has nothing more to reduce"))
-        return events
-
-    def _canceled(self, working: _Working, now_ns: int, reason: str) -> OrderCanceled:
-        return OrderCanceled(
-            ts_event_ns=now_ns,
-            ts_recv_ns=self._recv_ns(working, now_ns),
-            client_order_id=working.order.client_order_id,
-            instrument=working.order.instrument,
-            reason=reason,
-        )
-
-    def _recv_ns(self, working: _Working, now_ns: int) -> int:
-        row = working.order.order_number * _EVENTS_PER_ORDER + working.events
-        working.events += 1
-        return now_ns + self._answer_delay.of(row)
-
-    def _refuse(self, order: SubmitOrder) -> tuple[str, str] | None:
-        instrument = self._instrument
-        if order.client_order_id in self._seen:
-            return "110072", "duplicate client order id"
-        if not instrument.qty_min <= order.qty <= instrument.qty_max or order.qty % instrument.qty_step != 0:
-            return "10001", f"quantity {order.qty} is outside the instrument's filters"
-        if (order.limit_price is None) != (order.order_type is OrderType.MARKET):
-            return "10001", "a limit order needs a price, a market order takes none"
-        if order.limit_price is not None and (not order.limit_price > 0 or order.limit_price % instrument.tick_size):
-            return "110003", f"price {order.limit_price} is off the tick grid"
-        if order.reduce_only and not self._position_qty * order.side.sign < 0:
-            return "110017", "reduce-only order has nothing to reduce"
+    def _resolve_close(self, account: str, live: Live) -> Refusal | None:
+        """Give an order of quantity 0 the quantity of the position it closes."""
+        if live.record.qty:
+            return None
+        qty = abs(self.accounts[account].state.qty(live.key))
+        if not qty:
+            return Refusal(code="110017", reason="current position is zero, cannot fix reduce-only order qty")
+        live.record = replace(live.record, qty=qty)
         return None
 
-    def _is_reached(self, order: SubmitOrder, now_ns: int) -> bool:
-        last = self._tape.last_price(now_ns)
-        assert order.limit_price is not None
-        return last is not None and _is_within(order.limit_price, self._instrument.price(last), order.side)
-
-    def _taker_price(self, side: Side, ticks: int) -> Decimal:
-        price = self._instrument.price(ticks)
-        if not self._slippage:
-            return price
-        worse = price * (1 + self._slippage * side.sign)
-        # Against us: up for a buy, down for a sell, and never to nothing.
-        opposite = Side.SELL if side is Side.BUY else Side.BUY
-        return max(self._instrument.round_price(worse, opposite), self._instrument.tick_size)
-
-    def _limit_ticks(self, order: SubmitOrder) -> int:
-        assert order.limit_price is not None
-        return self._instrument.ticks(order.limit_price)
-
-    def _settle_funding(self, now_ns: int) -> list[AccountEvent]:
-        paid: list[AccountEvent] = []
-        funding = self._funding
-        while funding is not None and self._funding_row < len(funding):
-            ts_ns = int(funding.ts_ns[self._funding_row])
-            if ts_ns > now_ns:
-                break
-            mark = self._tape.last_price(ts_ns) if self._position_qty else None
-            if mark is not None:
-                rate = Decimal(int(funding.rate_e8[self._funding_row])).scaleb(-8)
-                price = self._instrument.price(mark)
-                paid.append(
-                    FundingPaid(
-                        ts_event_ns=ts_ns,
-                        ts_recv_ns=ts_ns + self._answer_delay.of(ts_ns),
-                        instrument=self._instrument.name,
-                        funding_id=f"{self._instrument.name}-funding-{ts_ns}",
-                        position_qty=self._position_qty,
-                        mark_price=price,
-                        rate=rate,
-                        amount=-self._position_qty * price * rate,
-                    )
-                )
-            self._funding_row += 1
-        return paid
+    def _cancel(self, live: Live, now_ns: int) -> None:
+        market = self.markets[live.record.instrument]
+        market.settle(now_ns)
+        self._floor.end(market, live, now_ns, cancel=CancelType.USER, reason=RejectReason.BY_USER)
 
 
-def make_tape(*, is_bars: bool) -> Tape:
-    """Return an empty tape of the kind that the market history holds."""
-    return BarTape() if is_bars else TradeTape()
-
-
-def _is_within(limit: Decimal, price: Decimal, side: Side) -> bool:
-    return price <= limit if side is Side.BUY else price >= limit
+def _is_wanted(live: Live, only: OrderFilter) -> bool:
+    is_waiting = live.record.status is Status.UNTRIGGERED
+    return only == "all" or is_waiting == (only == "stop")

@@ -24,7 +24,31 @@ class TimeInForce(StrEnum):
 
     GTC = "gtc"  # until canceled
     IOC = "ioc"  # fill what can be filled at once, cancel the rest
+    FOK = "fok"  # fill all of it at once, or nothing
     POST_ONLY = "post_only"  # rest as maker or be canceled
+
+
+class TriggerSource(StrEnum):
+    """Which price pulls a trigger."""
+
+    LAST = "last"
+    MARK = "mark"
+    INDEX = "index"
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a conditional order waits for."""
+
+    price: Decimal
+    is_rise: bool  # the price must come up to it, not down
+    source: TriggerSource = TriggerSource.LAST
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A take profit or a stop loss of a whole position: at the market, once the price is there."""
+
+    price: Decimal  # 0 takes it away
+    source: TriggerSource = TriggerSource.LAST
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +68,30 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True):
     limit_price: Decimal | None = None  # None: a market order
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
+    trigger: Trigger | None = None  # None: it enters the market at once
+    take_profit: Exit | None = None  # what the venue gives the position that the order opens
+    stop_loss: Exit | None = None
+    reason: str = ""
+
+
+class AmendOpen(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy's wish that one of its open orders be changed. None: as it is."""
+
+    instrument: str
+    client_order_id: str
+    qty: Decimal | None = None  # the new total, what has filled included
+    limit_price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    reason: str = ""
+
+
+class SetStops(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy's wish for the exits that the venue keeps for its position. None: as it is; a price of 0: none."""
+
+    instrument: str
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
+    trailing_distance: Decimal | None = None  # behind the best price since
     reason: str = ""
 
 
@@ -55,7 +103,7 @@ class CancelOpen(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-Action = Target | PlaceOrder | CancelOpen
+Action = Target | PlaceOrder | AmendOpen | SetStops | CancelOpen
 
 
 class SubmitOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -70,6 +118,32 @@ class SubmitOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defa
     limit_price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
+    trigger: Trigger | None = None
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
+
+
+class AmendOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Ask the venue to change an order. None: as it is."""
+
+    client_order_id: str
+    order_number: int
+    amend_number: int  # the order's n-th amendment: its delays are a function of this too
+    instrument: str
+    qty: Decimal | None = None  # the new total
+    limit_price: Decimal | None = None
+    trigger_price: Decimal | None = None
+
+
+class ChangeStops(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Ask the venue to change the exits that it keeps for a position. None: as it is."""
+
+    request_id: str  # ours, unique within the run
+    order_number: int  # counts with the orders
+    instrument: str
+    take_profit: Exit | None = None
+    stop_loss: Exit | None = None
+    trailing_distance: Decimal | None = None
 
 
 class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -80,7 +154,7 @@ class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defa
     instrument: str
 
 
-Command = SubmitOrder | CancelOrder
+Command = SubmitOrder | AmendOrder | ChangeStops | CancelOrder
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -117,6 +191,24 @@ class CancelRejected(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class OrderTriggered(Event, frozen=True, kw_only=True):
+    """The price that a conditional order waited for has come: it enters the market."""
+
+
+class OrderAmended(Event, frozen=True, kw_only=True):
+    """The order is as it was asked to become; or the venue has cut it to what there is to reduce."""
+
+    qty: Decimal  # its total now
+    limit_price: Decimal | None
+
+
+class AmendRejected(Event, frozen=True, kw_only=True):
+    """The venue could not change the order; it is as it was, or done."""
+
+    code: str  # stable, of the venue
+    reason: str
+
+
 class OrderFilled(Event, frozen=True, kw_only=True):
     """One execution. An order may have many, and the venue may send one twice."""
 
@@ -128,7 +220,16 @@ class OrderFilled(Event, frozen=True, kw_only=True):
     is_maker: bool
 
 
-OrderEvent = OrderAccepted | OrderRejected | OrderCanceled | CancelRejected | OrderFilled
+OrderEvent = (
+    OrderAccepted
+    | OrderRejected
+    | OrderTriggered
+    | OrderAmended
+    | AmendRejected
+    | OrderCanceled
+    | CancelRejected
+    | OrderFilled
+)
 
 
 class FundingPaid(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -144,4 +245,60 @@ class FundingPaid(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defa
     amount: Decimal  # quote currency; positive was received
 
 
-AccountEvent = OrderEvent | FundingPaid
+class StopKind(StrEnum):
+    """What made the venue trade for the account without an order of ours."""
+
+    TAKE_PROFIT = "take_profit"
+    STOP_LOSS = "stop_loss"
+    TRAILING_STOP = "trailing_stop"
+    LIQUIDATION = "liquidation"  # the maintenance margin was no longer covered
+    DELEVERAGING = "deleveraging"  # on behalf of somebody else's liquidation
+
+
+class PositionCut(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """An execution of an order that the venue made: an exit it kept for the position, or a measure against us."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    instrument: str
+    trade_id: str
+    cause: StopKind
+    side: Side
+    price: Decimal
+    qty: Decimal
+    fee: Decimal  # quote currency; negative is a rebate
+
+
+class StopsChanged(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The exits that the venue keeps for a position are now these."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    instrument: str
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+    trailing_distance: Decimal | None = None
+
+
+class StopsRejected(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The venue did not change the exits."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    instrument: str
+    request_id: str
+    code: str
+    reason: str
+
+
+class CashAdjusted(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """The venue changed the balance of its own accord: its fund made good what a liquidated account could not."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    adjustment_id: str  # unique
+    amount: Decimal  # quote currency; positive was received
+    reason: str
+
+
+AccountEvent = OrderEvent | FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted

@@ -79,6 +79,15 @@ class RunSettings(_Section):
     slab_rows: int = Field(65_536, ge=1, le=10_000_000, description="market rows read at a time; never changes results")
 
 
+class TierSettings(_Section):
+    """One of the venue's risk tiers of an instrument: the larger a position, the more margin it takes."""
+
+    limit_value: Decimal = Field(gt=0, description="the largest value of a position in this tier, quote currency")
+    initial_rate: Decimal = Field(gt=0, le=1, description="initial margin, a fraction of the value")
+    maintenance_rate: Decimal = Field(gt=0, le=1, description="maintenance margin, a fraction of the value")
+    leverage_max: Decimal = Field(ge=1, le=500, description="the most leverage in this tier")
+
+
 class InstrumentSettings(_Section):
     """One instrument, its filters, and where its history lies."""
 
@@ -97,6 +106,7 @@ class InstrumentSettings(_Section):
     marks: Path | None = Field(None, description="mark prices, for features: a folder of the store, such as mark-1h")
     book: Path | None = Field(None, description="the order book, for features: a folder of the store")
     off_grid: Literal["refuse", "round"] = Field("refuse", description="what to do with prices between two ticks")
+    tiers: tuple[TierSettings, ...] = Field((), description="the venue's risk tiers; empty for an assumed one")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "InstrumentSettings":
@@ -211,13 +221,20 @@ class FeeSettings(_Section):
 class VenueSettings(_Section):
     """The simulated venue."""
 
+    fills: Literal["pessimistic", "neutral", "optimistic"] = Field(
+        "neutral", description="what is assumed where the data does not tell; see docs/fills.md"
+    )
     slippage_bps: Decimal = Field(Decimal(1), ge=0, le=1000, description="how much worse than the trade a taker fills")
+    price_band: bool = Field(True, description="refuse limits outside the venue's band around the mark")
 
 
 class AccountSettings(_Section):
     """The account at the start."""
 
     cash: Decimal = Field(Decimal(100_000), gt=0, description="quote currency")
+    leverage: Decimal = Field(
+        Decimal(10), ge=1, le=500, description="the leverage set for each instrument at the venue"
+    )
 
 
 class RiskSettings(_Section):
@@ -442,4 +459,6 @@ def _toml_table(path: tuple[str, ...], values: dict[str, Any]) -> list[str]:
 def _toml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_toml_value(v)}" for k, v in value.items() if v is not None) + " }"
     return msgspec.json.encode(value).decode()

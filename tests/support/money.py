@@ -6,7 +6,11 @@ from decimal import Decimal
 import numpy as np
 
 from bot.core.delays import Delay
-from bot.core.matching import Fees, Matching, make_tape
+from bot.core.matching import VenueModel
+from bot.core.venue.account import VenueAccount
+from bot.core.venue.contract import FeeRates, TierRow, linear_contract
+from bot.core.venue.desk import Desk
+from bot.core.venue.market import FillModel, Market
 from bot.domain.instrument import Instrument, Side
 from bot.domain.market import BarBatch, FundingBatch, TradeBatch
 from bot.domain.orders import (
@@ -209,19 +213,36 @@ def make_matching(
     delay: Delay | None = None,
     is_bars: bool | None = None,
     funding: Sequence[tuple[int, int]] | None = None,
-) -> Matching:
-    """Return the venue's side of BTC; all of its tape is there from the start."""
+    model: FillModel | None = None,
+    price_ratio: str = "1000",
+    cash: str = "1e12",
+) -> Desk:
+    """Return our desk at a venue that trades BTC alone; all of its tape is there from the start."""
     if is_bars is None:
         is_bars = isinstance(tape, BarBatch)
-    matching = Matching(
-        BTC,
-        fees=Fees(taker_rate=Decimal(taker_rate), maker_rate=Decimal(maker_rate)),
-        slippage=Decimal(slippage),
-        answer_delay=Delay(seed=1, stream=1, base_ns=7, jitter_ns=0) if delay is None else delay,
-        tape=make_tape(is_bars=is_bars),
+    tier = TierRow(
+        limit_value=Decimal("1e15"),
+        initial_rate=Decimal("0.01"),
+        maintenance_rate=Decimal("0.005"),
+        leverage_max=Decimal(100),
     )
+    contract = linear_contract(
+        BTC,
+        [tier],
+        fees=FeeRates(taker=Decimal(taker_rate), maker=Decimal(maker_rate)),
+        price_ratio_x=Decimal(price_ratio),
+        price_ratio_y=Decimal(price_ratio),
+    )
+    account = VenueAccount([contract])
+    account.deposit("USDT", Decimal(cash), ts_ns=0)
+    venue = VenueModel(
+        [Market(contract, is_bars=is_bars)],
+        {"ours": account},
+        FillModel(slippage=Decimal(slippage)) if model is None else model,
+    )
+    desk = Desk(venue, "ours", Delay(seed=1, stream=1, base_ns=7, jitter_ns=0) if delay is None else delay)
     if tape is not None:
-        matching.extend(tape, now_ns=0)
+        desk.extend(tape, now_ns=0)
     if funding is not None:
-        matching.set_funding(funding_rates(funding))
-    return matching
+        desk.set_funding(funding_rates(funding))
+    return desk

@@ -74,7 +74,8 @@ def test_liquidation_begins_at_a_rate_of_one() -> None:
     at = long().mark("81")
     assert at.account.margin().maintenance_rate == 1
     started = liquidate(at.account, ts_ns=9)[0]
-    assert started == LiquidationStarted(ts_ns=9, margin=Decimal("4.5"), maintenance=Decimal("4.5"))
+    marks = (("X", Decimal(81)),)
+    assert started == LiquidationStarted(ts_ns=9, margin=Decimal("4.5"), maintenance=Decimal("4.5"), marks=marks)
 
 
 def test_a_long_is_taken_over_at_its_bankruptcy_price() -> None:

@@ -5,7 +5,7 @@ nothing and knows no time of its own. After every fill, settlement and mark pric
 `bot.core.venue.liquidation.liquidate`, or `recheck_bands` when that can next be necessary.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from msgspec.structs import replace
@@ -103,7 +103,7 @@ class VenueAccount:
         (state.hedged.add if hedged else state.hedged.remove)(instrument)
         return None
 
-    def check(self, order: VenueOrder) -> VenueOrder | Refusal:
+    def check(self, order: VenueOrder, *, is_affordable: bool = False) -> VenueOrder | Refusal:
         """Return the order as the account accepts it, reduce-only cut to the position, or why it does not.
 
         It judges what an account must: mode, margin, tier, balance. Filters and prices are the matching's affair.
@@ -114,30 +114,50 @@ class VenueAccount:
             return Refusal(code="10001", reason=f"quantity {order.qty} and price {order.price} must be positive")
         if self.state.contracts[order.instrument].kind == "spot":
             return self._check_spot(order)
-        return self._check_linear(order)
+        return self._check_linear(order, is_affordable=is_affordable)
 
-    def place(self, order: VenueOrder) -> VenueOrder | Refusal:
-        """Take the order on if `check` accepts it."""
-        accepted = self.check(order)
+    def place(self, order: VenueOrder, *, is_affordable: bool = False) -> VenueOrder | Refusal:
+        """Take the order on if `check` accepts it.
+
+        Args:
+            order: what is asked for.
+            is_affordable: the caller has made sure that margin, leverage and tier suffice, so they are not reckoned.
+        """
+        accepted = self.check(order, is_affordable=is_affordable)
         if isinstance(accepted, VenueOrder):
             self.state.orders[accepted.order_id] = accepted
         return accepted
 
-    def amend(self, order_id: str, *, qty: Decimal | None = None, price: Decimal | None = None) -> VenueOrder | Refusal:
-        """Change an open order's open quantity or price, or leave it as it is and say why."""
+    def amend(
+        self,
+        order_id: str,
+        *,
+        qty: Decimal | None = None,
+        price: Decimal | None = None,
+        is_affordable: Callable[[VenueOrder], bool] = lambda order: False,
+    ) -> VenueOrder | Refusal:
+        """Change an open order's open quantity or price, or leave it as it is and say why.
+
+        Args:
+            order_id: which.
+            qty: what is to be open of it; None: as it is.
+            price: its price; None: as it is.
+            is_affordable: tells whether margin, leverage and tier surely suffice, so that they are not reckoned.
+        """
         orders = self.state.orders
         before = orders.get(order_id)
         if before is None:
             return Refusal(code="110001", reason="order does not exist")
         wanted = replace(before, qty=before.qty if qty is None else qty, price=before.price if price is None else price)
         del orders[order_id]
-        after = self.check(wanted)
+        after = self.check(wanted, is_affordable=is_affordable(wanted))
         orders[order_id] = after if isinstance(after, VenueOrder) else before
         return after
 
     def cancel(self, order_id: str) -> VenueOrder | None:
         """Forget an order and return it, None if there is none."""
-        return self.state.orders.pop(order_id, None)
+        order: VenueOrder | None = self.state.orders.pop(order_id)
+        return order
 
     # What the market does
 
@@ -173,7 +193,16 @@ class VenueAccount:
         contract = self.state.contracts[order.instrument]
         rate = contract.fees.maker if is_maker else contract.fees.taker
         if contract.kind == "spot":
-            execution = fill_spot(self.state, order, qty=qty, price=price, rate=rate, ts_ns=ts_ns, trade_id=trade_id)
+            execution = fill_spot(
+                self.state,
+                order,
+                qty=qty,
+                price=price,
+                rate=rate,
+                ts_ns=ts_ns,
+                trade_id=trade_id,
+                is_maker=is_maker,
+            )
         else:
             execution = execute(
                 self.state,
@@ -185,6 +214,7 @@ class VenueAccount:
                 ts_ns=ts_ns,
                 order_id=order_id,
                 trade_id=trade_id,
+                is_maker=is_maker,
             )
         return [execution, *self.settle_orders(ts_ns)]
 
@@ -254,7 +284,7 @@ class VenueAccount:
 
     # Behind the curtain
 
-    def _check_linear(self, order: VenueOrder) -> VenueOrder | Refusal:
+    def _check_linear(self, order: VenueOrder, *, is_affordable: bool) -> VenueOrder | Refusal:
         state, contract = self.state, self.state.contracts[order.instrument]
         key = (order.instrument, order.position_index)
         indices = (PositionIndex.LONG, PositionIndex.SHORT) if order.instrument in state.hedged else (0,)
@@ -266,6 +296,8 @@ class VenueAccount:
                 return Refusal(code="110017", reason="current position is zero, cannot fix reduce-only order qty")
             return replace(order, qty=qty, reduce_only=True)
         state.mark(order.instrument)
+        if is_affordable:
+            return order
         room, before = self._room(), exposure(state, key, state.marks)
         state.orders[order.order_id] = order
         try:

@@ -74,6 +74,7 @@ def execute(
     create_type: CreateType = CreateType.USER,
     order_id: str = "",
     trade_id: str = "",
+    is_maker: bool = False,
 ) -> Execution:
     """Book a trade of a perpetual."""
     contract = state.contracts[key[0]]
@@ -116,6 +117,7 @@ def execute(
         realized_pnl=realized,
         position_qty=after.qty,
         mark_price=state.marks.get(key[0]),
+        is_maker=is_maker,
         exec_type=exec_type,
         create_type=create_type,
         order_id=order_id,
@@ -124,7 +126,15 @@ def execute(
 
 
 def fill_spot(
-    state: AccountState, order: VenueOrder, *, qty: Decimal, price: Decimal, rate: Decimal, ts_ns: int, trade_id: str
+    state: AccountState,
+    order: VenueOrder,
+    *,
+    qty: Decimal,
+    price: Decimal,
+    rate: Decimal,
+    ts_ns: int,
+    trade_id: str,
+    is_maker: bool = False,
 ) -> Execution:
     """Book both legs. The fee is taken from what comes in, a rebate is added to what goes out."""
     instrument = state.contracts[order.instrument].instrument
@@ -161,6 +171,7 @@ def fill_spot(
         realized_pnl=ZERO,
         position_qty=ZERO,
         mark_price=None,
+        is_maker=is_maker,
         order_id=order.order_id,
         trade_id=trade_id,
     )

@@ -43,6 +43,16 @@ class TierRow(msgspec.Struct, frozen=True, kw_only=True):
     deduction: Decimal | None = None  # the venue leaves it out of some rows
 
 
+# Where an instrument's own tiers are not given. Large positions of most contracts take more than it asks, small ones of
+# the largest contracts less.
+ASSUMED_TIER = TierRow(
+    limit_value=Decimal("1e12"),
+    initial_rate=Decimal("0.02"),
+    maintenance_rate=Decimal("0.01"),
+    leverage_max=Decimal(50),
+)
+
+
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the ladder of risk: the larger a position, the more margin it takes."""
 
@@ -103,6 +113,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     price_ratio_y: Decimal  # and its outer one
     tiers: tuple[Tier, ...] = ()  # lowest first; none for spot
     funding_interval_min: int = 480
+    market_qty_max: Decimal | None = None  # the largest market order; None: as any other
 
     @property
     def name(self) -> str:
@@ -140,6 +151,18 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         interval_ns = self.funding_interval_min * MINUTE_NS
         return (after_ns // interval_ns + 1) * interval_ns
 
+    def band_ticks(self, *, mark: int, index: int) -> tuple[int, int]:
+        """Return the same as `price_band` without a premium, of prices in ticks and in ticks."""
+        x, y = self.price_ratio_x, self.price_ratio_y
+        if self.kind == "spot":
+            return (
+                min(_scaled(index, 1 + x)[0], _scaled(index, 1 + y)[0]),
+                max(_scaled(index, 1 - x)[1], _scaled(index, 1 - y)[1]),
+            )
+        buy = min(_scaled(mark, 1 + y)[0], max(index, _scaled(mark, 1 + x)[0]))
+        sell = max(_scaled(mark, 1 - y)[1], min(index, _scaled(mark, 1 - x)[1]))
+        return buy, sell
+
     def price_band(self, *, mark: Decimal, index: Decimal, premium: Decimal = ZERO) -> tuple[Decimal, Decimal]:
         """Return the highest price a buy and the lowest a sell may have, on the tick grid.
 
@@ -156,6 +179,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             buy = min(mark * (1 + y), max(index, mark * (1 + x) + max(ZERO, premium)))
             sell = max(mark * (1 - y), min(index, mark * (1 - x) + min(ZERO, premium)))
         return self.instrument.round_price(buy, Side.BUY), self.instrument.round_price(sell, Side.SELL)
+
+
+def _scaled(ticks: int, factor: Decimal) -> tuple[int, int]:
+    """Return the whole ticks below and above a multiple of a price."""
+    numerator, denominator = factor.as_integer_ratio()
+    below, rest = divmod(ticks * numerator, denominator)
+    return below, below + (rest > 0)
 
 
 def linear_contract(

@@ -33,18 +33,29 @@ class CreateType(StrEnum):
     """Who made the order behind an execution."""
 
     USER = "CreateByUser"
+    STOP_ORDER = "CreateByStopOrder"
+    TAKE_PROFIT = "CreateByTakeProfit"
+    STOP_LOSS = "CreateByStopLoss"
+    PARTIAL_TAKE_PROFIT = "CreateByPartialTakeProfit"
+    PARTIAL_STOP_LOSS = "CreateByPartialStopLoss"
+    TRAILING_STOP = "CreateByTrailingStop"
     LIQUIDATION = "CreateByLiq"
     TAKE_OVER = "CreateByTakeOver_PassThrough"
     ADL = "CreateByAdl_PassThrough"
 
 
 class CancelType(StrEnum):
-    """Why the venue canceled an order of its own accord."""
+    """Who or what canceled an order."""
 
+    USER = "CancelByUser"
     REDUCE_ONLY = "CancelByReduceOnly"
     LIQUIDATION = "CancelAllBeforeLiq"
     ADL = "CancelAllBeforeAdl"
     ADMIN = "CancelByAdmin"
+    POSITION_CLOSED = "CancelByTpSlTsClear"
+    SELF_MATCH = "CancelBySmp"
+    STOP_LOSS_HIT = "CancelByOCOTpCanceledBySlTriggered"
+    TAKE_PROFIT_HIT = "CancelByOCOSlCanceledByTpTriggered"
 
 
 class TransactionType(StrEnum):
@@ -115,6 +126,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     realized_pnl: Decimal  # before fees
     position_qty: Decimal  # after it, signed
     mark_price: Decimal | None  # None for spot, which has none
+    is_maker: bool = False
     exec_type: ExecType = ExecType.TRADE
     create_type: CreateType = CreateType.USER
     order_id: str = ""  # empty where the order is the venue's own
@@ -158,6 +170,7 @@ class LiquidationStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ts_ns: int
     margin: Decimal  # what covers it
     maintenance: Decimal
+    marks: tuple[tuple[str, Decimal], ...] = ()  # by which both were reckoned, of what is held
 
 
 class CoinConverted(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -46,7 +46,10 @@ def liquidate(account: VenueAccount, *, ts_ns: int, price_of: PriceOf | None = N
     margin = margin_of(state)
     if not margin.is_breached:
         return []
-    facts: list[Fact] = [LiquidationStarted(ts_ns=ts_ns, margin=margin.cover, maintenance=margin.maintenance)]
+    marks = tuple((name, state.marks[name]) for name in sorted({key[0] for key in state.held()}))
+    facts: list[Fact] = [
+        LiquidationStarted(ts_ns=ts_ns, margin=margin.cover, maintenance=margin.maintenance, marks=marks)
+    ]
     for order in list(state.orders.values()):
         facts.append(account.drop(order, CancelType.LIQUIDATION, ts_ns=ts_ns))
     if not margin_of(state).is_breached:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from bot.core.venue.books import AccountOrders
 from bot.core.venue.contract import Contract
 from bot.core.venue.facts import PositionIndex, Transaction, VenueOrder
 from bot.domain.account import ZERO, Position
@@ -38,12 +39,13 @@ class AccountState:
     leverage: dict[str, Decimal] = field(default_factory=dict)
     hedged: set[str] = field(default_factory=set)  # instruments in hedge mode
     positions: dict[PositionKey, Position] = field(default_factory=dict)
-    orders: dict[str, VenueOrder] = field(default_factory=dict)  # oldest first
+    orders: AccountOrders = field(default_factory=AccountOrders)
     transactions: list[Transaction] = field(default_factory=list)
 
     def held(self) -> list[PositionKey]:
         """Return the positions that are not flat, in a fixed order."""
-        return sorted(key for key, position in self.positions.items() if position.qty)
+        held = [key for key, position in self.positions.items() if position.qty]
+        return sorted(held) if len(held) > 1 else held
 
     def qty(self, key: PositionKey) -> Decimal:
         """Return a position's signed quantity."""

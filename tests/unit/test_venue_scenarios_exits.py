@@ -1,0 +1,561 @@
+"""Take profits and stop losses at the venue model: those that come with an order, and those of a position."""
+
+import pytest
+
+from tests.support.venue_scenarios import Case, run_case, table, title_of
+
+ATTACHED = table("""
+## attached exits come with the fill and go with the position
+    trades 10:100 20:101 30:111 40:112
+    > 11 a buy 1 tp=110 sl=95
+      11 a New
+    > 20                                      # reduce-only and close-on-trigger, for the whole position, without an id
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=110
+      20 SL1 Untriggered sell 1 <=95
+      = stops tp=110 sl=95
+      = order TP1 create_type CreateByTakeProfit parent_client_order_id a client_order_id -
+      = order SL1 reduce_only True close_on_trigger True kind Market
+    > 30
+      30 TP1 Triggered
+      30 TP1 New
+    > 40
+      40 TP1 fill sell 1 @ 112 taker fee 0.112 pnl 11
+      40 TP1 Filled
+      40 SL1 Cancelled CancelByTpSlTsClear
+      = position 0
+      = orders
+      = stops none
+
+## the stop loss of a short position rises
+    trades 10:100 20:99 30:105 40:106
+    > 11 a sell 2 tp=90 sl=105
+      11 a New
+    > 20
+      20 a fill sell 2 @ 99 taker fee 0.198
+      20 a Filled
+      20 TP1 Untriggered buy 2 <=90
+      20 SL1 Untriggered buy 2 >=105
+    > 40
+      30 SL1 Triggered
+      30 SL1 New
+      40 SL1 fill buy 2 @ 106 taker fee 0.212 pnl -14
+      40 SL1 Filled
+      40 TP1 Cancelled CancelByTpSlTsClear
+
+## exits on the wrong side of the order's price are refused
+    trades 10:100
+    > 11 a buy 1 @99 tp=99
+      11 refused 10001
+    > 12 b buy 1 @99 tp=98
+      12 refused 10001
+    > 13 c buy 1 @99 sl=99
+      13 refused 10001
+    > 14 d sell 1 @101 tp=101
+      14 refused 10001
+    > 15 e sell 1 @101 sl=100.9
+      15 refused 10001
+    > 16 f buy 1 sl=100                       # a market order's: the last price
+      16 refused 10001
+    > 17 g buy 1 @99 tp=99.1 sl=98.9
+      17 g New
+
+## a reduce-only order carries no exits
+    trades 10:100 20:100
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+    > 21 b sell 1 @101 reduce sl=105          # 110057 to 110061: conflicts of TP and SL parameters; which: *inferred*
+      21 refused 110057
+
+## a limit exit needs partial mode
+    trades 10:100
+    > 11 a buy 1 @99 tp=105/105.5
+      11 refused 110058
+    > 12 b buy 1 @99 tp=105/105.5 partial
+      12 b New
+
+## full mode replaces the position's exits
+    trades 10:100 20:100 30:101 40:102
+    > 11 a buy 1 tp=110 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=110
+      20 SL1 Untriggered sell 1 <=95
+    > 21 b buy 2 tp=115
+      21 b New
+    > 30
+      30 b fill buy 2 @ 101 taker fee 0.202
+      30 b Filled
+      30 TP1 Untriggered qty 3
+      30 SL1 Untriggered qty 3
+      30 TP1 Untriggered >=115
+      = stops tp=115 sl=95
+      = orders TP1 SL1
+
+## full exits are resized with the position
+    trades 10:100 20:100 30:101 40:102
+    > 11 a buy 1 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 SL1 Untriggered sell 1 <=95
+    > 21 b buy 2
+      21 b New
+    > 30
+      30 b fill buy 2 @ 101 taker fee 0.202
+      30 b Filled
+      30 SL1 Untriggered qty 3
+    > 31 c sell 2.5
+      31 c New
+    > 40                                      # entry (100 + 202) / 3: 2.5 * 102 - 2.5 * 302 / 3
+      40 c fill sell 2.5 @ 102 taker fee 0.255 pnl 3.333333333333
+      40 c Filled
+      40 SL1 Untriggered qty 0.5
+
+## exits go when somebody else closes the position
+    trades 10:100 20:100 30:101
+    > 11 a buy 1 tp=110 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=110
+      20 SL1 Untriggered sell 1 <=95
+    > 21 b sell 1
+      21 b New
+    > 30
+      30 b fill sell 1 @ 101 taker fee 0.101 pnl 1
+      30 b Filled
+      30 TP1 Cancelled CancelByTpSlTsClear
+      30 SL1 Cancelled CancelByTpSlTsClear
+
+## exits do not outlive a position that is turned round
+    trades 10:100 20:100 30:101 40:111 50:112
+    > 11 a buy 1 tp=110 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=110
+      20 SL1 Untriggered sell 1 <=95
+    > 21 b sell 3 sl=111
+      21 b New
+    > 30
+      30 b fill sell 3 @ 101 taker fee 0.303 pnl 1
+      30 b Filled
+      30 TP1 Cancelled CancelByTpSlTsClear
+      30 SL1 Cancelled CancelByTpSlTsClear
+      30 SL2 Untriggered buy 2 >=111
+      = stops sl=111
+    > 50
+      40 SL2 Triggered
+      40 SL2 New
+      50 SL2 fill buy 2 @ 112 taker fee 0.224 pnl -22
+      50 SL2 Filled
+      = position 0
+
+## the exits of a part are a pair of which one executes: the target
+    trades 10:100 20:100 30:111 40:112
+    > 11 a buy 1 tp=110 sl=95 partial
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 PTP1 Untriggered sell 1 >=110
+      20 PSL1 Untriggered sell 1 <=95
+      = stops none                            # those are of the whole position
+      = order PTP1 create_type CreateByPartialTakeProfit parent_client_order_id a
+    > 40
+      30 PSL1 Cancelled CancelByOCOSlCanceledByTpTriggered
+      30 PTP1 Triggered
+      30 PTP1 New
+      40 PTP1 fill sell 1 @ 112 taker fee 0.112 pnl 12
+      40 PTP1 Filled
+
+## the exits of a part are a pair of which one executes: the stop
+    trades 10:100 20:100 30:94 40:93
+    > 11 a buy 1 tp=110 sl=95 partial
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 PTP1 Untriggered sell 1 >=110
+      20 PSL1 Untriggered sell 1 <=95
+    > 40
+      30 PTP1 Cancelled CancelByOCOTpCanceledBySlTriggered
+      30 PSL1 Triggered
+      30 PSL1 New
+      40 PSL1 fill sell 1 @ 93 taker fee 0.093 pnl -7
+      40 PSL1 Filled
+
+## partial exits of two orders stand side by side
+    trades 10:100 20:100 30:106 40:107 50:111 60:112
+    > 11 a buy 1 tp=105 partial
+      11 a New
+    > 12 b buy 2 tp=110 sl=90 partial
+      12 b New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 PTP1 Untriggered sell 1 >=105
+      20 b fill buy 2 @ 100 taker fee 0.2
+      20 b Filled
+      20 PTP2 Untriggered sell 2 >=110
+      20 PSL1 Untriggered sell 2 <=90
+    > 40
+      30 PTP1 Triggered
+      30 PTP1 New
+      40 PTP1 fill sell 1 @ 107 taker fee 0.107 pnl 7
+      40 PTP1 Filled
+      = position 2 @ 100
+    > 60
+      50 PSL1 Cancelled CancelByOCOSlCanceledByTpTriggered
+      50 PTP2 Triggered
+      50 PTP2 New
+      60 PTP2 fill sell 2 @ 112 taker fee 0.224 pnl 24
+      60 PTP2 Filled
+
+## partial exits are for the quantity that fills
+    model queue=averse
+    trades 10:100x1s 20:101x1s 3600000000010:99.5x30.4s 3600000000020:99.4
+    > 3600000000001 a buy 1 @99.5 tp=110 sl=90 partial
+      3600000000001 a New
+    > 3600000000010                           # 0.4 beyond the 30 ahead
+      3600000000010 a fill buy 0.4 @ 99.5 maker fee 0.0199
+      3600000000010 a PartiallyFilled 0.4
+      3600000000010 PTP1 Untriggered sell 0.4 >=110
+      3600000000010 PSL1 Untriggered sell 0.4 <=90
+    > 3600000000020                           # *inferred*: one pair an order, which grows with what fills
+      3600000000020 a fill buy 0.6 @ 99.5 maker fee 0.02985
+      3600000000020 a Filled
+      3600000000020 PTP1 Untriggered qty 1
+      3600000000020 PSL1 Untriggered qty 1
+
+## a partial take profit with a limit rests at it
+    trades 10:100 20:100 30:110 40:110.5 50:110.6
+    > 11 a buy 1 tp=110/110.5 sl=95 partial
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 PTP1 Untriggered sell 1 >=110
+      20 PSL1 Untriggered sell 1 <=95
+    > 30
+      30 PSL1 Cancelled CancelByOCOSlCanceledByTpTriggered
+      30 PTP1 Triggered
+      30 PTP1 New
+    > 40
+    > 50
+      50 PTP1 fill sell 1 @ 110.5 maker fee 0.05525 pnl 10.5
+      50 PTP1 Filled
+
+## exits may follow the mark price
+    mark 5:100 35:111
+    trades 10:100 20:100 30:111 40:111.5
+    > 11 a buy 1 tp=110:mark
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=110:mark
+    > 30
+    > 40
+      35 TP1 Triggered
+      35 TP1 New
+      40 TP1 fill sell 1 @ 111.5 taker fee 0.1115 pnl 11.5
+      40 TP1 Filled
+
+## exits attached to a conditional order come when that fills
+    trades 10:100 20:105 30:106 40:99
+    > 11 a buy 1 >=105 sl=100
+      11 a Untriggered
+    > 20
+      20 a Triggered
+      20 a New
+    > 30
+      30 a fill buy 1 @ 106 taker fee 0.106
+      30 a Filled
+      30 SL1 Untriggered sell 1 <=100
+    > 40
+      40 SL1 Triggered
+      40 SL1 New
+
+## an order canceled before it filled leaves no exits
+    trades 10:100 20:99
+    > 11 a buy 1 @99.5 tp=110 sl=90
+      11 a New
+    > 12 cancel a
+      12 a Cancelled CancelByUser
+    > 20
+      = orders
+      = stops none
+
+## exits need no margin, and close in spite of an account without any
+    deposit 11 USDT
+    trades 10:100 20:100 30:95 40:94.5
+    > 11 a buy 1 @100 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 SL1 Untriggered sell 1 <=95
+    > 40                                      # 10.9 - 5.5 - 0.0945
+      30 SL1 Triggered
+      30 SL1 New
+      40 SL1 fill sell 1 @ 94.5 taker fee 0.0945 pnl -5.5
+      40 SL1 Filled
+      = wallet 5.3055
+""")
+
+_PAIRS = "\n".join(
+    f"""    > 21 stops partial tp=110 sl=95 qty=0.1
+      21 PTP{n} Untriggered sell 0.1 >=110
+      21 PSL{n} Untriggered sell 0.1 <=95"""
+    for n in range(1, 10)
+)
+STOPS = table(f"""
+## a flat position has no stops
+    trades 10:100
+    > 11 stops tp=110                         # can not set tp/sl/ts for zero position
+      11 refused 10001
+    > 12 stops trail=2
+      12 refused 10001
+    > 13 stops partial sl=95
+      13 refused 10001
+
+## full stops are set, changed, removed
+    trades 10:100 20:101
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops tp=110 sl=95
+      21 TP1 Untriggered sell 2 >=110
+      21 SL1 Untriggered sell 2 <=95
+      = stops tp=110 sl=95
+    > 22 stops tp=120
+      22 TP1 Untriggered >=120
+      = stops tp=120 sl=95
+    > 23 stops tp=0
+      23 TP1 Cancelled CancelByUser
+      = stops sl=95
+    > 24 stops sl=0
+      24 SL1 Cancelled CancelByUser
+      = stops none
+
+## stops that change nothing are not modified
+    trades 10:100 20:101
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops
+      21 refused 34040
+    > 22 stops tp=0
+      22 refused 34040
+    > 23 stops tp=110 sl=95
+      23 TP1 Untriggered sell 2 >=110
+      23 SL1 Untriggered sell 2 <=95
+    > 24 stops tp=110 sl=95                   # no change: 34040
+      24 refused 34040
+    > 25 stops sl=95
+      25 refused 34040
+    > 26 stops sl=95:mark                     # another source is a change
+      26 SL1 Untriggered <=95:mark
+
+## stops on the wrong side of the market are refused
+    trades 10:100 20:101
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops tp=101
+      21 refused 10001
+    > 22 stops tp=100.5
+      22 refused 10001
+    > 23 stops sl=101
+      23 refused 10001
+    > 24 stops sl=102
+      24 refused 10001
+    > 25 stops tp=110 sl=102                  # neither is set where one is wrong
+      25 refused 10001
+      = stops none
+    > 26 stops tp=101.1 sl=100.9
+      26 TP1 Untriggered sell 2 >=101.1
+      26 SL1 Untriggered sell 2 <=100.9
+
+## stops of a short position lie the other way round
+    trades 10:100 20:101 30:107 40:108
+    > 11 a sell 2
+      11 a New
+    > 20
+      20 a fill sell 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops tp=102
+      21 refused 10001
+    > 22 stops sl=100
+      22 refused 10001
+    > 23 stops tp=95 sl=107
+      23 TP1 Untriggered buy 2 <=95
+      23 SL1 Untriggered buy 2 >=107
+    > 40
+      30 SL1 Triggered
+      30 SL1 New
+      40 SL1 fill buy 2 @ 108 taker fee 0.216 pnl -14
+      40 SL1 Filled
+      40 TP1 Cancelled CancelByTpSlTsClear
+
+## stops off the tick are refused
+    trades 10:100 20:101
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops tp=110.05
+      21 refused 110003
+    > 22 stops trail=1.05
+      22 refused 110003
+    > 23 stops trail=1 active=110.05
+      23 refused 110003
+
+## a limit stop needs partial mode
+    trades 10:100 20:101
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops tp=110/111
+      21 refused 110058
+    > 22 stops partial tp=110/111 qty=1
+      22 PTP1 Untriggered sell 1 >=110
+
+## partial stops only add
+    trades 10:100 20:101 30:111 40:112
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops partial tp=110 sl=95 qty=0.5
+      21 PTP1 Untriggered sell 0.5 >=110
+      21 PSL1 Untriggered sell 0.5 <=95
+    > 22 stops partial tp=110 sl=95 qty=0.5
+      22 PTP2 Untriggered sell 0.5 >=110
+      22 PSL2 Untriggered sell 0.5 <=95
+    > 23 stops partial sl=96                  # *inferred*: without a size, the whole position
+      23 PSL3 Untriggered sell 2 <=96
+    > 24 stops partial sl=96 qty=2.1          # *inferred*: the code
+      24 refused 110059
+    > 40
+      30 PSL1 Cancelled CancelByOCOSlCanceledByTpTriggered
+      30 PTP1 Triggered
+      30 PTP1 New
+      30 PSL2 Cancelled CancelByOCOSlCanceledByTpTriggered
+      30 PTP2 Triggered
+      30 PTP2 New
+      40 PTP1 fill sell 0.5 @ 112 taker fee 0.056 pnl 5.5
+      40 PTP1 Filled
+      40 PTP2 fill sell 0.5 @ 112 taker fee 0.056 pnl 5.5
+      40 PTP2 Filled
+      = position 1 @ 101
+
+## a partial stop that is larger than what is left closes just that
+    trades 10:100 20:101 30:102 40:95 50:94
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+    > 21 stops partial sl=96 qty=1.5
+      21 PSL1 Untriggered sell 1.5 <=96
+    > 22 b sell 1
+      22 b New
+    > 30
+      30 b fill sell 1 @ 102 taker fee 0.102 pnl 1
+      30 b Filled
+    > 50                                      # *inferred*: not before it triggers
+      40 PSL1 Triggered
+      40 PSL1 New qty 1
+      50 PSL1 fill sell 1 @ 94 taker fee 0.094 pnl -7
+      50 PSL1 Filled
+      = position 0
+
+## at most twenty stops for parts of a position
+    trades 10:100 20:101
+    > 11 a buy 2
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+{_PAIRS}
+    > 22 stops partial tp=110 qty=0.1
+      22 PTP10 Untriggered sell 0.1 >=110
+    > 23 stops partial tp=110 sl=95 qty=0.1   # 19 and 2
+      23 refused 110061
+    > 24 stops partial tp=110 qty=0.1
+      24 PTP11 Untriggered sell 0.1 >=110
+    > 25 stops partial sl=95 qty=0.1
+      25 refused 110061
+    > 26 cancel PTP1
+      26 PTP1 Cancelled CancelByUser
+    > 27 stops partial sl=95 qty=0.1
+      27 PSL10 Untriggered sell 0.1 <=95
+
+## canceling one leg of a pair leaves the other
+    trades 10:100 20:101 30:94 40:93
+    > 11 a buy 2 tp=110 sl=95 partial
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+      20 PTP1 Untriggered sell 2 >=110
+      20 PSL1 Untriggered sell 2 <=95
+    > 21 cancel PTP1                          # *inferred*; sure where a pair is broken: "cancel affects one leg only"
+      21 PTP1 Cancelled CancelByUser
+    > 40
+      30 PSL1 Triggered
+      30 PSL1 New
+      40 PSL1 fill sell 2 @ 93 taker fee 0.186 pnl -16
+      40 PSL1 Filled
+
+## a stop can be amended and canceled as an order
+    trades 10:100 20:101
+    > 11 a buy 2 tp=110 sl=95
+      11 a New
+    > 20
+      20 a fill buy 2 @ 101 taker fee 0.202
+      20 a Filled
+      20 TP1 Untriggered sell 2 >=110
+      20 SL1 Untriggered sell 2 <=95
+    > 21 amend SL1 at=96
+      21 SL1 Untriggered <=96
+    > 22 cancel TP1
+      22 TP1 Cancelled CancelByUser
+      = stops sl=96
+    > 23 amend SL1 at=102                     # it would trigger at once
+      23 refused 110093
+""")
+
+
+@pytest.mark.parametrize("case", ATTACHED, ids=title_of)
+def test_attached_exits(case: Case) -> None:
+    """Exits that an order brings live and die with what it fills."""
+    run_case(case)
+
+
+@pytest.mark.parametrize("case", STOPS, ids=title_of)
+def test_stops_of_a_position(case: Case) -> None:
+    """Stops are set, replaced, added and removed as the venue's trading-stop request has it."""
+    run_case(case)

@@ -1,0 +1,500 @@
+"""Orders that wait for a price at the venue model: conditional orders and trailing stops."""
+
+import pytest
+
+from tests.support.venue_scenarios import Case, run_case, table, title_of
+
+# Against trades, a triggered market order takes the trade after the one that triggered it (*inferred*, as any taker).
+CONDITIONAL = table("""
+## a conditional market order waits for its price, then takes
+    trades 10:100 20:104 30:105 40:105.5
+    > 11 a buy 1 >=105
+      11 a Untriggered
+      = initial 0                             # no margin is reserved until it triggers
+      = order a stop_kind Stop
+    > 20
+    > 30
+      30 a Triggered
+      30 a New
+    > 40
+      40 a fill buy 1 @ 105.5 taker fee 0.1055
+      40 a Filled
+
+## a falling trigger
+    trades 10:100 20:96 30:95 40:94
+    > 11 a sell 1 <=95
+      11 a Untriggered
+    > 20
+    > 40
+      30 a Triggered
+      30 a New
+      40 a fill sell 1 @ 94 taker fee 0.094
+      40 a Filled
+
+## a price that jumps over the trigger triggers
+    trades 10:100 20:110 30:111
+    > 11 a buy 1 >=105
+      11 a Untriggered
+    > 30
+      20 a Triggered
+      20 a New
+      30 a fill buy 1 @ 111 taker fee 0.111
+      30 a Filled
+
+## a trade of the instant of its arrival does not trigger
+    trades 10:100 20:106 30:107 40:108
+    > 20 a buy 1 >=106.5                      # *inferred*: as for a resting order, it has happened
+      20 a Untriggered
+    > 30
+      30 a Triggered
+      30 a New
+    > 40
+      40 a fill buy 1 @ 108 taker fee 0.108
+      40 a Filled
+
+## a conditional limit order rests once triggered
+    trades 10:100 20:105 30:105.2 40:104.9
+    > 11 a buy 1 @105 >=105
+      11 a Untriggered
+    > 20
+      20 a Triggered
+      20 a New
+    > 30
+    > 40
+      40 a fill buy 1 @ 105 maker fee 0.0525
+      40 a Filled
+
+## a conditional limit order takes if the market is within it
+    trades 10:100 20:105 30:105.1
+    > 11 a buy 1 @106 >=105
+      11 a Untriggered
+    > 30
+      20 a Triggered
+      20 a New
+      30 a fill buy 1 @ 105.1 taker fee 0.1051
+      30 a Filled
+
+## a conditional post-only order is judged when it triggers
+    trades 10:100 20:105 30:103.9
+    > 11 a buy 1 @106 PostOnly >=105
+      11 a Untriggered
+    > 12 b buy 1 @104 PostOnly >=105
+      12 b Untriggered
+    > 20
+      20 a Triggered
+      20 a New
+      20 a Cancelled EC_PostOnlyWillTakeLiquidity
+      20 b Triggered
+      20 b New
+    > 30
+      30 b fill buy 1 @ 104 maker fee 0.052
+      30 b Filled
+
+## a conditional IOC order is judged when it triggers
+    trades 10:100 20:105 30:106.1
+    > 11 a buy 1 @104 IOC >=105
+      11 a Untriggered
+    > 12 b buy 1 @106 IOC >=105
+      12 b Untriggered
+    > 20
+      20 a Triggered
+      20 a New
+      20 a Cancelled EC_NoImmediateQtyToFill
+      20 b Triggered
+      20 b New
+    > 30
+      30 b Cancelled EC_NoImmediateQtyToFill
+
+## a trigger on the wrong side of the market is refused
+    trades 10:100
+    > 11 a buy 1 >=99.9                       # 110092: a rising trigger must be above the price
+      11 refused 110092
+    > 12 b buy 1 >=100
+      12 refused 110092
+    > 13 c sell 1 <=100.1                     # 110093: a falling one below
+      13 refused 110093
+    > 14 d sell 1 <=100
+      14 refused 110093
+    > 15 e sell 1 >=100.1                     # the side of the order does not matter
+      15 e Untriggered
+    > 16 f buy 1 <=99.9
+      16 f Untriggered
+
+## a trigger by the mark price
+    mark 5:100 25:105
+    trades 10:100 20:106 30:105.5
+    > 11 a buy 1 >=105:mark
+      11 a Untriggered
+    > 20                                      # the last price does not matter
+    > 25
+      25 a Triggered
+      25 a New
+    > 30
+      30 a fill buy 1 @ 105.5 taker fee 0.1055
+      30 a Filled
+
+## a trigger by the index price
+    index 5:100 25:95
+    trades 10:100 20:94 30:93
+    > 11 a sell 1 <=95:index
+      11 a Untriggered
+    > 20
+    > 25
+      25 a Triggered
+      25 a New
+    > 30
+      30 a fill sell 1 @ 93 taker fee 0.093
+      30 a Filled
+
+## wrong sides are judged by the price that triggers
+    mark 5:103
+    trades 10:100
+    > 11 a buy 1 >=102:mark
+      11 refused 110092
+    > 12 b buy 1 >=102
+      12 b Untriggered
+    > 13 c sell 1 <=102:mark
+      13 c Untriggered
+    > 14 d sell 1 <=102
+      14 refused 110093
+
+## after its trigger it can be canceled for lack of margin
+    deposit 100 USDT
+    trades 10:100 20:105 30:106
+    # 20 at 105, 10 times leverage: 210 and more
+    > 11 a buy 20 @105 >=105
+      11 a Untriggered
+    > 20                                      # *inferred*: the reason
+      20 a Triggered
+      20 a Cancelled EC_Others
+    > 30
+      = position 0
+
+## margin that another order has taken meanwhile is gone
+    deposit 25 USDT
+    trades 10:100 20:105 30:106
+    # 105 * 1.5 * (0.1 + 0.001 + 0.9 * 0.001) = 16.04925 of 25 are free, but then b takes 95 * 0.1019 = 9.6805.
+    > 11 a buy 1.5 @105 >=105
+      11 a Untriggered
+    > 12 b buy 1 @95
+      12 b New
+    > 20
+      20 a Triggered
+      20 a Cancelled EC_Others
+
+## with margin left it comes alive
+    deposit 26 USDT
+    trades 10:100 20:105 30:106
+    > 11 a buy 1.5 @105 >=105                 # 16.04925 + 9.6805 = 25.72975
+      11 a Untriggered
+    > 12 b sell 1 @110
+      12 b New
+    > 20
+      20 a Triggered
+      20 a New
+
+## ten conditional orders at once, of one instrument
+    trades 10:100
+    > 11 a buy 1 >=105
+      11 a Untriggered
+    > 11 b buy 1 >=105
+      11 b Untriggered
+    > 11 c buy 1 >=105
+      11 c Untriggered
+    > 11 d buy 1 >=105
+      11 d Untriggered
+    > 11 e buy 1 >=105
+      11 e Untriggered
+    > 11 f buy 1 >=105
+      11 f Untriggered
+    > 11 g buy 1 >=105
+      11 g Untriggered
+    > 11 h buy 1 >=105
+      11 h Untriggered
+    > 11 i buy 1 >=105
+      11 i Untriggered
+    > 11 j buy 1 >=105
+      11 j Untriggered
+    > 12 k buy 1 >=105                        # 110009: too many stop orders
+      12 refused 110009
+    > 13 l buy 1 @99                          # plain ones are counted apart
+      13 l New
+    > 14 cancel c
+      14 c Cancelled CancelByUser
+    > 15 k buy 1 >=105
+      15 k Untriggered
+
+## one trade triggers all that it reaches
+    trades 10:100 20:110 30:111
+    > 11 a buy 1 >=108
+      11 a Untriggered
+    > 12 b buy 1 >=105
+      12 b Untriggered
+    > 13 c buy 1 >=110.1
+      13 c Untriggered
+    > 20                                      # *inferred*: in the order of their coming
+      20 a Triggered
+      20 a New
+      20 b Triggered
+      20 b New
+    > 30
+      30 c Triggered
+      30 c New
+      30 a fill buy 1 @ 111 taker fee 0.111
+      30 a Filled
+      30 b fill buy 1 @ 111 taker fee 0.111
+      30 b Filled
+
+## the quantity of a conditional order is checked when it comes
+    trades 10:100
+    > 11 a buy 0.0004 >=105
+      11 refused 10001
+    > 12 b buy 100001 >=105
+      12 refused 10001
+
+## a waiting order can be amended: trigger, price, quantity
+    trades 10:100 20:106 30:107 40:107.5
+    > 11 a buy 1 @106 >=106
+      11 a Untriggered
+    > 12 amend a at=107
+      12 a Untriggered >=107
+    > 13 amend a qty=2 price=108
+      13 a Untriggered qty 2 price 108
+    > 14 amend a at=100                       # it would trigger at once
+      14 refused 110092
+    > 15 amend a at=107
+      15 refused 10001
+    > 20
+    > 30
+      30 a Triggered
+      30 a New
+    > 40
+      40 a fill buy 2 @ 107.5 taker fee 0.215
+      40 a Filled
+
+## a waiting order can be canceled
+    trades 10:100 20:106
+    > 11 a buy 1 >=105
+      11 a Untriggered
+    > 12 cancel a
+      12 a Cancelled CancelByUser
+    > 20
+
+## after its trigger there is no trigger to amend
+    trades 10:100 20:105
+    > 11 a buy 1 @104 >=105
+      11 a Untriggered
+    > 20
+      20 a Triggered
+      20 a New
+    > 21 amend a at=110
+      21 refused 110001
+""")
+
+TRAILING = table("""
+## a trailing stop follows a long position's best price
+    trades 10:100 20:101 30:103 40:102 50:105 60:103.1 70:103 80:102.5
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2                        # 101 - 2
+      21 TS1 Untriggered sell 1 <=99
+      = stops trail=2
+      = order TS1 create_type CreateByTrailingStop stop_kind TrailingStop
+    > 60                                      # 105 - 2 = 103
+    > 70
+      70 TS1 Triggered
+      70 TS1 New
+    > 80
+      80 TS1 fill sell 1 @ 102.5 taker fee 0.1025 pnl 1.5
+      80 TS1 Filled
+
+## a trailing stop follows a short position's best price
+    trades 10:100 20:101 30:99 40:97 50:98.9 60:99 70:100
+    > 11 a sell 1
+      11 a New
+    > 20
+      20 a fill sell 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2
+      21 TS1 Untriggered buy 1 >=103
+    > 50                                      # 97 + 2 = 99
+    > 60
+      60 TS1 Triggered
+      60 TS1 New
+    > 70
+      70 TS1 fill buy 1 @ 100 taker fee 0.1 pnl 1
+      70 TS1 Filled
+
+## a trailing stop never follows back
+    trades 10:100 20:101 30:99.5 40:99.1 50:100 60:99 70:99
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2
+      21 TS1 Untriggered sell 1 <=99
+    > 50
+    > 60
+      60 TS1 Triggered
+      60 TS1 New
+
+## with an activation price it follows only from there: long
+    trades 10:100 20:101 30:104 40:101.5 50:105 60:106 70:104.1 80:104 90:103
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2 active=105             # *inferred*: told as what it would be then
+      21 TS1 Untriggered sell 1 <=103
+    > 40                                      # 104 - 2 has been passed, without effect
+    > 50                                      # *inferred*: told that it follows now
+      50 TS1 Untriggered
+    > 70                                      # 106 - 2 = 104
+    > 80
+      80 TS1 Triggered
+      80 TS1 New
+    > 90
+      90 TS1 fill sell 1 @ 103 taker fee 0.103 pnl 2
+      90 TS1 Filled
+
+## with an activation price it follows only from there: short
+    trades 10:100 20:101 30:98 40:101 50:96.5 60:98.4 70:98.5 80:99
+    > 11 a sell 1
+      11 a New
+    > 20
+      20 a fill sell 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2 active=97
+      21 TS1 Untriggered buy 1 >=99
+    > 40
+    > 50                                      # 96.5 + 2 = 98.5
+      50 TS1 Untriggered >=98.5
+    > 60
+    > 70
+      70 TS1 Triggered
+      70 TS1 New
+    > 80
+      80 TS1 fill buy 1 @ 99 taker fee 0.099 pnl 2
+      80 TS1 Filled
+
+## from an activation price that is passed already it follows at once
+    trades 10:100 20:101 30:103 40:102 50:101 60:100.5
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 31 stops trail=1 active=101.5           # *inferred*: from that price on, not from 103; then 102 - 1
+      31 TS1 Untriggered sell 1 <=100.5
+    > 60
+      50 TS1 Triggered
+      50 TS1 New
+      60 TS1 fill sell 1 @ 100.5 taker fee 0.1005 pnl -0.5
+      60 TS1 Filled
+
+## the same trailing distance again is not modified
+    trades 10:100 20:101 30:103 40:101.5 50:100.9
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2
+      21 TS1 Untriggered sell 1 <=99
+    > 41 stops trail=2                        # no change: 34040; else the stop at 103 - 2 would fall to 99.5
+      41 refused 34040
+    > 50
+      50 TS1 Triggered
+      50 TS1 New
+
+## another trailing distance replaces it, zero removes it
+    trades 10:100 20:101 30:103
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2
+      21 TS1 Untriggered sell 1 <=99
+    > 31 stops trail=1                        # *inferred*: a new order, following from the price of now
+      31 TS1 Cancelled CancelByUser
+      31 TS2 Untriggered sell 1 <=102
+      = stops trail=1
+    > 32 stops trail=0
+      32 TS2 Cancelled CancelByUser
+      = stops none
+    > 33 stops trail=0
+      33 refused 34040
+
+## a trailing stop is resized with the position and goes with it
+    trades 10:100 20:101 30:102 40:102 50:102
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=5
+      21 TS1 Untriggered sell 1 <=96
+    > 22 b buy 1
+      22 b New
+    > 30
+      30 b fill buy 1 @ 102 taker fee 0.102
+      30 b Filled
+      30 TS1 Untriggered qty 2
+    > 31 c sell 2
+      31 c New
+    > 40                                      # 2 * 102 - 203
+      40 c fill sell 2 @ 102 taker fee 0.204 pnl 1
+      40 c Filled
+      40 TS1 Cancelled CancelByTpSlTsClear
+
+## a gap through a trailing stop
+    trades 10:100 20:101 30:103 40:90 50:91
+    > 11 a buy 1
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+    > 21 stops trail=2
+      21 TS1 Untriggered sell 1 <=99
+    > 50
+      40 TS1 Triggered
+      40 TS1 New
+      50 TS1 fill sell 1 @ 91 taker fee 0.091 pnl -10
+      50 TS1 Filled
+
+## stop loss and trailing stop of one position: what comes first closes it
+    trades 10:100 20:101 30:104 40:101.9 50:101
+    > 11 a buy 1 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+      20 SL1 Untriggered sell 1 <=95
+    > 21 stops trail=2
+      21 TS1 Untriggered sell 1 <=99
+      = stops sl=95 trail=2
+    > 50                                      # 104 - 2 = 102
+      40 TS1 Triggered
+      40 TS1 New
+      50 TS1 fill sell 1 @ 101 taker fee 0.101 pnl 0
+      50 TS1 Filled
+      50 SL1 Cancelled CancelByTpSlTsClear
+""")
+
+
+@pytest.mark.parametrize("case", CONDITIONAL, ids=title_of)
+def test_conditional_orders(case: Case) -> None:
+    """A conditional order does nothing before its price, and then what any order does."""
+    run_case(case)
+
+
+@pytest.mark.parametrize("case", TRAILING, ids=title_of)
+def test_trailing_stops(case: Case) -> None:
+    """A trailing stop keeps its distance from the best price, and never goes back."""
+    run_case(case)
