@@ -1,0 +1,106 @@
+"""`bot models`: the artefacts that there are, whether they are whole, and which one is in use."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from bot.app import models as modelling
+from bot.cli.output import Json, print_result
+from bot.domain.errors import DataError
+
+models_app = typer.Typer(no_args_is_help=True, help="Trained models: list, show, verify, use, roll back.")
+
+Store = Annotated[Path, typer.Option("--store", help="Where artefacts are kept.")]
+Model = Annotated[str, typer.Argument(help='Its name, the beginning of one, a path, or "current".')]
+Trust = Annotated[list[str], typer.Option("--trust", help="Ed25519 public key, hex: take only what it has signed.")]
+_STORE = Path("artifacts")
+
+
+@models_app.command("list")
+def models_list(store: Store = _STORE, as_json: Json = False) -> None:
+    """List the models of a store; the one in use has an asterisk."""
+    found = modelling.list_models(store)
+    if as_json:
+        result = [
+            {"model": each.name, "is_current": each.is_current, "reason": each.reason}
+            | ({} if each.manifest is None else modelling.summary(each.manifest))
+            for each in found
+        ]
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+        return
+    for each in found:
+        mark = "*" if each.is_current else " "
+        if each.manifest is None:
+            typer.echo(f"{mark} {each.name}  REFUSED: {each.reason}")
+            continue
+        config = each.manifest.model.config
+        scales = ", ".join(f"{scale.length} x {scale.bar}" for scale in config.scales)
+        made = modelling.when(each.manifest.identity.created_ns)
+        typer.echo(f"{mark} {each.name}  {made}  {', '.join(each.manifest.data.instruments)}  {scales}")
+    if not found:
+        typer.echo(f"no models in {store}; bot train makes one")
+
+
+@models_app.command("show")
+def models_show(model: Model, store: Store = _STORE, as_json: Json = False) -> None:
+    """Print what a model says of itself; --json prints its whole manifest."""
+    name, manifest = modelling.show_model(store, model)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"model": name, "manifest": manifest}).decode() + "\n")
+        return
+    print_result({"model": name} | modelling.summary(manifest), False)
+
+
+@models_app.command("verify")
+def models_verify(
+    models: Annotated[list[str] | None, typer.Argument(help="Which; all of the store if none is named.")] = None,
+    store: Store = _STORE,
+    trust: Trust = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Do all that loading does: hashes, manifest, tensors, and the recorded answers on this machine."""
+    names = models or [each.name for each in modelling.list_models(store)]
+    if not names:
+        raise DataError(f"{store}: there is no model to verify")
+    results: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            results.append(modelling.verify_model(store, name, trusted=_trusted(trust)))
+        except DataError as error:
+            results.append({"model": name, "verdict": "refused", "reason": str(error)})
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(results).decode() + "\n")
+    else:
+        for result in results:
+            typer.echo(f"{result['model']}: {result['verdict']}")
+    refused = [str(result["reason"]) for result in results if "reason" in result]
+    if refused:
+        raise DataError("\n".join(refused))
+
+
+@models_app.command("use")
+def models_use(
+    model: Model,
+    store: Store = _STORE,
+    trust: Trust = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Let a model be the one in use, once it has passed every check."""
+    print_result({"current": modelling.use_model(store, model, trusted=_trusted(trust))}, as_json)
+
+
+@models_app.command("rollback")
+def models_rollback(
+    store: Store = _STORE,
+    trust: Trust = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Go back to the model that was in use before."""
+    print_result({"current": modelling.roll_back(store, trusted=_trusted(trust))}, as_json)
+
+
+def _trusted(keys: list[str]) -> frozenset[str] | None:
+    return frozenset(key.lower() for key in keys) if keys else None

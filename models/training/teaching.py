@@ -1,0 +1,129 @@
+"""What is learned: which label columns a model's heads need, and how a batch of them becomes a loss and a score.
+
+Returns are learned in the unit of `models.normalizer.TargetUnit`, log volatilities relative to it, so that every head
+speaks of numbers about 1 in size; `ModelOutput` comes in the same unit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bot.core.durations import format_duration, parse_duration
+from bot.domain.errors import ConfigError
+from bot.domain.market import F64
+from models.config import HeadConfig
+from models.losses import Objective, Targets, horizons_of, pinball
+from models.normalizer import TargetUnit
+from models.output import ModelOutput
+from models.training.samples import SampleSet
+
+# Shape letters in this file: N sample, B row, T decision, K column, H horizon.
+UNIT = "unit"  # the column of what is known of the volatility at each decision
+STEP = "step"  # the log return to the next decision
+_FORECASTS = ("quantile", "student", "gaussian", "point")
+
+
+class Syllabus:
+    """The columns that some heads learn.
+
+    Args:
+        heads: what the model is asked.
+        decision_ns: the length of the decision bars.
+
+    Raises:
+        ConfigError: a head learns what no label tells.
+    """
+
+    def __init__(self, heads: Sequence[HeadConfig], *, decision_ns: int) -> None:
+        kinds = {head.kind for head in heads}
+        if "regime" in kinds:
+            raise ConfigError("a regime head has no labels to learn from; leave it out of the heads")
+        self.horizons = horizons_of(heads)
+        self.horizons_ns = tuple(parse_duration(each) for each in self.horizons)
+        self.decision_ns = decision_ns
+        self.wants_barriers = "signal3" in kinds
+        self.wants_steps = "allocation" in kinds
+        self._spans = tuple(format_duration(each) for each in self.horizons_ns)
+
+    def rows_of(self, samples: SampleSet, kind: str) -> F64:
+        """Return [N, H], the labels of one kind."""
+        columns = [samples.target_names.index(f"{kind}_{span}") for span in self._spans]
+        return samples.targets[:, columns]
+
+    def volatility_of(self, samples: SampleSet, unit_column: str | None) -> F64 | None:
+        """Return [N], what the unit is made of; None for a fixed unit."""
+        return None if unit_column is None else samples.targets[:, samples.target_names.index(UNIT)]
+
+    def taught(self, samples: SampleSet, unit: TargetUnit) -> SampleSet:
+        """Return the samples with targets in their unit."""
+        unit_NH = unit.of(self.volatility_of(samples, unit.column), len(samples))
+        targets = samples.targets.copy()
+        for number, span in enumerate(self._spans):
+            for kind in ("return", "log_volatility"):
+                column = samples.target_names.index(f"{kind}_{span}")
+                if kind == "return":
+                    targets[:, column] /= unit_NH[:, number]
+                else:
+                    targets[:, column] -= np.log(unit_NH[:, number])
+        return replace(samples, targets=targets)
+
+
+class Teacher(nn.Module):
+    """A `models.losses.Objective` that reads batches of label columns.
+
+    Args:
+        heads: what the model is asked.
+        syllabus: what the labels are.
+        names: the label columns.
+    """
+
+    def __init__(self, heads: Sequence[HeadConfig], syllabus: Syllabus, names: Sequence[str]) -> None:
+        super().__init__()
+        self.objective = Objective(heads, horizons=syllabus.horizons)
+        index = {name: at for at, name in enumerate(names)}
+        spans = [format_duration(each) for each in syllabus.horizons_ns]
+        self._returns = [index[f"return_{span}"] for span in spans]
+        self._volatilities = [index[f"log_volatility_{span}"] for span in spans]
+        self._signals = [index[f"barrier_{span}"] for span in spans] if syllabus.wants_barriers else None
+        self._step = index[STEP] if syllabus.wants_steps else None
+        forecasting = next((head for kind in _FORECASTS for head in heads if head.kind == kind), None)
+        self._score_head = None if forecasting is None or forecasting.kind != "quantile" else forecasting
+        self._score_columns = (
+            []
+            if self._score_head is None
+            else [self._returns[syllabus.horizons.index(each)] for each in self._score_head.horizons]
+        )
+
+    def forward(self, output: ModelOutput, targets_BTK: Tensor, weights_BT: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts."""
+        return self.objective.total(output, self._targets(targets_BTK), weights_BT)
+
+    @torch.no_grad()
+    def score(self, output: ModelOutput, targets_BTK: Tensor, weights_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum and the number of what to choose by: pinball where there are quantiles, else the plain losses.
+
+        Learned uncertainties have no part in it: they would let a score fall that got no better.
+        """
+        count = weights_BT.sum()
+        if self._score_head is not None and output.quantiles is not None:
+            y_BTH = targets_BTK[..., self._score_columns]
+            each_BT = pinball(y_BTH, output.quantiles, self._score_head.quantiles).mean(dim=-1)
+            return (each_BT * weights_BT).sum(), count
+        _, parts = self.objective.total(output, self._targets(targets_BTK), weights_BT)
+        return torch.stack(list(parts.values())).mean() * count, count
+
+    def _targets(self, targets_BTK: Tensor) -> Targets:
+        return Targets(
+            returns_XH=targets_BTK[..., self._returns],
+            log_volatility_XH=targets_BTK[..., self._volatilities],
+            signal_XH=None if self._signals is None else targets_BTK[..., self._signals],
+            step_returns_BTA=None if self._step is None else torch.expm1(targets_BTK[..., [self._step]]),
+        )
+
+
+def forecasting_head(heads: Sequence[HeadConfig]) -> HeadConfig | None:
+    """Return the head whose answers become quantiles of the return; None where there is none."""
+    return next((head for kind in _FORECASTS for head in heads if head.kind == kind), None)
