@@ -1,18 +1,26 @@
 """How work can end other than well, beside the errors that a user can mend."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
 class Interrupted(Exception):
-    """Someone asked the replay to stop.
+    """Someone asked a replay, or several, to stop.
 
     Attributes:
-        directory: what is finished lies there, under `.part` names.
+        cut: what was done lies there, under `.part` names.
+        finished: the runs that had ended by then, whole.
     """
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(f"interrupted; what was done is kept in {directory}, marked as not whole")
-        self.directory = directory
+    def __init__(self, *cut: Path, finished: Sequence[Path] = ()) -> None:
+        text = "interrupted"
+        if cut:
+            text += f"; what was done is kept in {' and '.join(map(str, cut))}, marked as not whole"
+        if finished:
+            text += f"; finished before: {' and '.join(map(str, finished))}"
+        super().__init__(text)
+        self.cut = cut
+        self.finished = tuple(finished)
 
 
 class RunFailed(Exception):

@@ -1,7 +1,7 @@
 """What the commands share: their options, results on stdout, progress on stderr."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,13 @@ _PLAIN_PROGRESS_EVERY_S = 5.0
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float, str], None]]:
     """Show a bar on a terminal, a line now and then elsewhere."""
+    with progresses([what]) as tell:
+        yield lambda done, at: tell(what, done, at)
+
+
+@contextmanager
+def progresses(names: Sequence[str]) -> Iterator[Callable[[str, float, str], None]]:
+    """Show several bars, each with its name; see `progress`."""
     if err.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -33,16 +40,16 @@ def progress(what: str) -> Iterator[Callable[[float, str], None]]:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(what, total=1.0, at="")
-            yield lambda done, at: bar.update(task, completed=done, at=at)
+            tasks = {name: bar.add_task(name, total=1.0, at="") for name in names}
+            yield lambda name, done, at: bar.update(tasks[name], completed=done, at=at)
         return
     watch = Stopwatch()
-    last_s = [0.0]
+    last_s = dict.fromkeys(names, 0.0)
 
-    def tell(done: float, at: str) -> None:
-        if watch.seconds() - last_s[0] >= _PLAIN_PROGRESS_EVERY_S:
-            last_s[0] = watch.seconds()
-            err.print(f"{what}: {done:.0%}, {at}")
+    def tell(name: str, done: float, at: str) -> None:
+        if watch.seconds() - last_s[name] >= _PLAIN_PROGRESS_EVERY_S:
+            last_s[name] = watch.seconds()
+            err.print(f"{name}: {done:.0%}, {at}")
 
     yield tell
 

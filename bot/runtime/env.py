@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -107,9 +107,8 @@ class ProcessWorker:
     """
 
     def __init__(self, module: str) -> None:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_child_environment()
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -161,6 +160,108 @@ class ProcessWorker:
 
 
 _WORKER_BYTES_MAX = 64 << 20
+
+
+class ProcessPool:
+    """A Python module run once for each job, each in a process of its own, as many at a time as there are cores.
+
+    A process reads its job from its standard input and answers with lines on its standard output. Ctrl-C on the
+    terminal does not reach it: who made the pool hears it, and decides. Left alone, as its parent was killed, a process
+    cannot write its next line; that is how it notices.
+
+    Args:
+        module: run as `python -m module`; it finds what this process finds.
+        jobs: what each process is given to read.
+        at_once: how many run at a time; None for one for each core.
+    """
+
+    def __init__(self, module: str, jobs: Sequence[bytes], *, at_once: int | None = None) -> None:
+        self._module = module
+        self._jobs = jobs
+        self._at_once = at_once or core_count()
+        self._next = 0
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._partial: dict[int, bytes] = {}
+        self._heard: deque[tuple[int, bytes | None]] = deque()
+
+    def lines(self) -> Iterator[tuple[int, bytes | None]]:
+        """Yield the number of a job and a line of its process, None when it has ended, until all have.
+
+        Who leaves the iteration may begin another, which goes on.
+        """
+        while True:
+            while self._heard:
+                yield self._heard.popleft()
+            while self._next < len(self._jobs) and len(self._running) < self._at_once:
+                self._start(self._next)
+                self._next += 1
+            if not self._running:
+                return
+            self._listen()
+
+    def stop(self) -> None:
+        """Ask those that run to end (SIGTERM), and start no others; what they still say is among `lines`."""
+        self._next = len(self._jobs)
+        for process in self._running.values():
+            process.terminate()
+
+    def close(self) -> None:
+        """End whatever still runs, at once."""
+        self._next = len(self._jobs)
+        for number in list(self._running):
+            self._running[number].kill()
+            self._end(number)
+
+    def _listen(self) -> None:
+        """Wait until one of the processes says something, or ends."""
+        pipes = {p.stdout.fileno(): number for number, p in self._running.items() if p.stdout is not None}
+        for pipe in select.select(list(pipes), [], [])[0]:
+            number = pipes[pipe]
+            chunk = os.read(pipe, 1 << 16)
+            if not chunk:
+                self._end(number)
+                self._heard.append((number, None))
+                continue
+            *whole, self._partial[number] = (self._partial[number] + chunk).split(b"\n")
+            self._heard.extend((number, line) for line in whole)
+
+    def _start(self, number: int) -> None:
+        self._partial[number] = b""
+        process = subprocess.Popen(
+            [sys.executable, "-m", self._module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_child_environment(),
+            process_group=0,  # out of the terminal's reach
+        )
+        self._running[number] = process
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin as pipe:  # it may end without reading; its end will be seen
+            pipe.write(self._jobs[number])
+
+    def _end(self, number: int) -> None:
+        process = self._running.pop(number)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait()
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    with suppress(AttributeError):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def answer_pipe() -> BinaryIO:
+    """Return the standard output for answers alone: whatever else is printed goes to standard error from now on."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _child_environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 class Stopwatch:
