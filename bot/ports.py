@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bot.core.calendar import Key
 from bot.core.order import Order
+from bot.core.stops import Stops
 from bot.domain.account import Position
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import LedgerEntry, RiskDenied
@@ -123,6 +124,9 @@ class Context(Protocol):
     def open_orders(self, instrument: str) -> Sequence[Order]:
         """Return its orders that may still fill, by what it has been told."""
 
+    def stops(self, instrument: str) -> Stops:
+        """Return the exits that the venue keeps for its position, by what it has been told."""
+
 
 class StrategySpec(Protocol):
     """What the strategy actor asks of a strategy; `strategies/base.py` is the class people write against."""
@@ -165,7 +169,7 @@ class StrategySpec(Protocol):
         """Answer a forecast."""
 
     def tell_event(self, event: AccountEvent | RiskDenied) -> Actions:
-        """Answer a fill or another event of its own orders."""
+        """Answer a fill or another event of its own orders, or what the venue did to its position by itself."""
 
     def tell_time(self, now_ns: int) -> Actions:
         """Answer the timer."""

@@ -27,11 +27,25 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bot.core.order import Order
+from bot.core.stops import Stops
 from bot.domain.account import Position
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import RiskDenied
 from bot.domain.market import EMPTY, PARTIAL, BarBatch, EventBarBatch, ForecastBatch
-from bot.domain.orders import AccountEvent, CancelOpen, OrderFilled, PlaceOrder, Target, TimeInForce
+from bot.domain.orders import (
+    AccountEvent,
+    AmendOpen,
+    CancelOpen,
+    Exit,
+    OrderFilled,
+    PlaceOrder,
+    PositionCut,
+    SetStops,
+    Target,
+    TimeInForce,
+    Trigger,
+    TriggerSource,
+)
 from bot.ports import Actions, Context
 from strategies.outcomes import Outcomes
 
@@ -277,8 +291,14 @@ class Strategy(Generic[P]):
     def on_fill(self, fill: OrderFilled) -> Actions:
         """Answer a fill of one of your orders; your position already counts it."""
 
+    def on_cut(self, cut: PositionCut) -> Actions:
+        """Answer an execution that no order of yours made; your position already counts it.
+
+        A stop that the venue kept for you, or worse: `cut.cause` says which.
+        """
+
     def on_event(self, event: AccountEvent | RiskDenied) -> Actions:
-        """Answer anything else that happened to your orders: accepted, rejected, canceled, denied, funding paid."""
+        """Answer anything else: orders accepted, triggered, amended, canceled, refused; stops changed; funding paid."""
 
     def on_timer(self, now_ns: int) -> Actions:
         """Answer your timer, every `timer_ns`."""
@@ -318,6 +338,10 @@ class Strategy(Generic[P]):
         """Return your orders that may still fill."""
         return self.context.open_orders(instrument)
 
+    def stops(self, instrument: str) -> Stops:
+        """Return the exits that the venue keeps for your position."""
+        return self.context.stops(instrument)
+
     def target(self, instrument: str, qty: Decimal, *, reason: str) -> Target:
         """Return the wish to hold `qty` (negative: short), whatever market orders that takes."""
         return Target(instrument=instrument, qty=qty, reason=reason)
@@ -332,8 +356,21 @@ class Strategy(Generic[P]):
         reason: str,
         time_in_force: TimeInForce = TimeInForce.GTC,
         reduce_only: bool = False,
+        trigger: Trigger | None = None,
+        take_profit: Exit | None = None,
+        stop_loss: Exit | None = None,
     ) -> PlaceOrder:
-        """Return the wish for a limit order."""
+        """Return the wish for a limit order.
+
+        Args:
+            instrument, side, qty: what to trade.
+            price: the limit.
+            reason: told in the ledger and in the report.
+            time_in_force: how long it may rest.
+            reduce_only: whether it may only ever make the position smaller.
+            trigger: what it waits for before it enters the market; None to enter at once.
+            take_profit, stop_loss: exits that the venue gives the position that the order opens.
+        """
         return PlaceOrder(
             instrument=instrument,
             side=side,
@@ -341,6 +378,88 @@ class Strategy(Generic[P]):
             limit_price=price,
             time_in_force=time_in_force,
             reduce_only=reduce_only,
+            trigger=trigger,
+            take_profit=take_profit,
+            stop_loss=stop_loss,
+            reason=reason,
+        )
+
+    def market_order(
+        self,
+        instrument: str,
+        side: Side,
+        qty: Decimal,
+        *,
+        reason: str,
+        reduce_only: bool = False,
+        trigger: Trigger | None = None,
+        take_profit: Exit | None = None,
+        stop_loss: Exit | None = None,
+    ) -> PlaceOrder:
+        """Return the wish for a market order; the arguments are those of `limit_order`."""
+        return PlaceOrder(
+            instrument=instrument,
+            side=side,
+            qty=qty,
+            reduce_only=reduce_only,
+            trigger=trigger,
+            take_profit=take_profit,
+            stop_loss=stop_loss,
+            reason=reason,
+        )
+
+    def amend(
+        self,
+        instrument: str,
+        client_order_id: str,
+        *,
+        qty: Decimal | None = None,
+        price: Decimal | None = None,
+        trigger_price: Decimal | None = None,
+        reason: str = "",
+    ) -> AmendOpen:
+        """Return the wish that an open order of yours be changed; what is None stays as it is.
+
+        Args:
+            instrument, client_order_id: which.
+            qty: the new total, what has filled included.
+            price: the new limit.
+            trigger_price: what it waits for from now on.
+            reason: told in the ledger.
+        """
+        return AmendOpen(
+            instrument=instrument,
+            client_order_id=client_order_id,
+            qty=qty,
+            limit_price=price,
+            trigger_price=trigger_price,
+            reason=reason,
+        )
+
+    def set_stops(
+        self,
+        instrument: str,
+        *,
+        take_profit: Decimal | None = None,
+        stop_loss: Decimal | None = None,
+        trailing_distance: Decimal | None = None,
+        source: TriggerSource = TriggerSource.LAST,
+        reason: str = "",
+    ) -> SetStops:
+        """Return the wish for exits that the venue keeps for your whole position; they go at the market.
+
+        Args:
+            instrument: whose position.
+            take_profit, stop_loss: prices; 0 takes one away, None leaves it as it is.
+            trailing_distance: how far behind the best price a trailing stop follows; 0 and None likewise.
+            source: the price that pulls take profit and stop loss.
+            reason: told in the ledger.
+        """
+        return SetStops(
+            instrument=instrument,
+            take_profit=None if take_profit is None else Exit(price=take_profit, source=source),
+            stop_loss=None if stop_loss is None else Exit(price=stop_loss, source=source),
+            trailing_distance=trailing_distance,
             reason=reason,
         )
 
@@ -365,7 +484,13 @@ class Strategy(Generic[P]):
 
     def tell_event(self, event: AccountEvent | RiskDenied) -> Actions:
         """See `ports.StrategySpec`."""
-        return self.on_fill(event) if isinstance(event, OrderFilled) else self.on_event(event)
+        match event:
+            case OrderFilled():
+                return self.on_fill(event)
+            case PositionCut():
+                return self.on_cut(event)
+            case _:
+                return self.on_event(event)
 
     def tell_time(self, now_ns: int) -> Actions:
         """See `ports.StrategySpec`."""

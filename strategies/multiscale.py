@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bot.core.durations import Duration
+from bot.domain.ledger import RiskDenied
 from bot.domain.market import BarBatch
-from bot.domain.orders import OrderFilled
+from bot.domain.orders import AccountEvent, OrderFilled, PositionCut
 from bot.ports import Actions
 from strategies.base import Bar, Forecast, Strategy, StrategyParams
 from strategies.exits import ExitParams
@@ -84,8 +85,18 @@ class Multiscale(Strategy[MultiscaleParams]):
 
     def on_fill(self, fill: OrderFilled) -> Actions:
         """Tell the exits."""
+        return self._tell_exits(fill)
+
+    def on_cut(self, cut: PositionCut) -> Actions:
+        """Tell the exits, and remember what was left."""
+        if not self.position(cut.instrument).qty:
+            self._left[cut.instrument] = -cut.side.sign
+        return self._tell_exits(cut)
+
+    def on_event(self, event: AccountEvent | RiskDenied) -> Actions:
+        """Tell the exits."""
         if self._exits is not None:
-            self._exits.on_fill(fill, self.position(fill.instrument))
+            self._exits.on_event(event)
         return None
 
     def on_bar(self, bar: Bar) -> Actions:
@@ -121,3 +132,8 @@ class Multiscale(Strategy[MultiscaleParams]):
     def _price(self, name: str) -> Decimal:
         newest = self.bars(name, self.params.scale, 1)
         return newest.instrument.price(int(newest.close_ticks[-1]))
+
+    def _tell_exits(self, fill: OrderFilled | PositionCut) -> Actions:
+        if self._exits is None:
+            return None
+        return self._exits.on_fill(fill, self.position(fill.instrument), self.instrument(fill.instrument))

@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 
 from bot.core.event_rules import Scale
 from bot.core.rolling import RollingSum
+from bot.domain.ledger import RiskDenied
 from bot.domain.market import BarBatch
-from bot.domain.orders import OrderFilled
+from bot.domain.orders import AccountEvent, OrderFilled, PositionCut
 from bot.ports import Actions
 from strategies.base import Bar, Strategy, StrategyParams
 from strategies.exits import ExitParams
@@ -88,8 +89,18 @@ class SmaCross(Strategy[SmaCrossParams]):
 
     def on_fill(self, fill: OrderFilled) -> Actions:
         """Tell the exits."""
+        return self._tell_exits(fill)
+
+    def on_cut(self, cut: PositionCut) -> Actions:
+        """Tell the exits, and remember what was left."""
+        if not self.position(cut.instrument).qty:
+            self._left.add(cut.instrument)
+        return self._tell_exits(cut)
+
+    def on_event(self, event: AccountEvent | RiskDenied) -> Actions:
+        """Tell the exits."""
         if self._exits is not None:
-            self._exits.on_fill(fill, self.position(fill.instrument))
+            self._exits.on_event(event)
         return None
 
     def on_bar(self, bar: Bar) -> Actions:
@@ -106,3 +117,8 @@ class SmaCross(Strategy[SmaCrossParams]):
         if not holding and bar["up"] and name not in self._left:
             return self.target(name, self.params.qty, reason="fast average above slow")
         return None
+
+    def _tell_exits(self, fill: OrderFilled | PositionCut) -> Actions:
+        if self._exits is None:
+            return None
+        return self._exits.on_fill(fill, self.position(fill.instrument), self.instrument(fill.instrument))

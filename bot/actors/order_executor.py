@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import structlog
 
 from bot.actors.inbox import Inbox, Stop
 from bot.core.calendar import Class
@@ -14,11 +15,14 @@ from bot.core.orders import Effects, Orders, Wish
 from bot.core.risk import Mark
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
-from bot.domain.orders import AccountEvent, FundingPaid, OrderFilled
+from bot.domain.orders import AccountEvent, FundingPaid, OrderFilled, PositionCut, StopKind
 from bot.ports import Calendar, LedgerWriter, TapeRows, Venue
+
+log = structlog.get_logger()
 
 _DAY_NS = 24 * 3_600_000_000_000
 _TAPE_ROWS = 4_096  # bars written together
+_AGAINST_US = (StopKind.LIQUIDATION, StopKind.DELEVERAGING)
 _SETTLED_AFTER_NS = 10 * 60_000_000_000  # by then every fill of a bar's time has been reported
 
 
@@ -107,8 +111,10 @@ class OrderExecutor:
                         return
                     case _:
                         for event in message:
-                            self._follow(event)
-                            await self._carry_out(self._orders.event(event, now_ns))
+                            effects = self._orders.event(event, now_ns)
+                            if effects.record:  # it is news
+                                self._follow(event)
+                            await self._carry_out(effects)
                         self._schedule_check(now_ns)
 
     async def _carry_out(self, effects: Effects) -> None:
@@ -129,10 +135,19 @@ class OrderExecutor:
 
     def _follow(self, event: AccountEvent) -> None:
         match event:
-            case OrderFilled():
+            case OrderFilled() | PositionCut():
                 self._profits[event.instrument].curve.trade(
                     event.ts_event_ns, event.qty * event.side.sign, event.price, event.fee
                 )
+                if isinstance(event, PositionCut) and event.cause in _AGAINST_US:
+                    log.error(
+                        "position.taken",
+                        instrument=event.instrument,
+                        cause=event.cause.value,
+                        side=event.side.value,
+                        qty=str(event.qty),
+                        price=str(event.price),
+                    )
             case FundingPaid():
                 self._profits[event.instrument].curve.receive(event.ts_event_ns, event.amount)
 

@@ -5,7 +5,7 @@ could matter. It never sees a row before the row is known, whatever its slab alr
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,12 +18,24 @@ from bot.core.event_rules import format_scale, parse_event_rule
 from bot.core.order import Order
 from bot.core.orders import Notice, Wish
 from bot.core.portfolio import apply_fill
+from bot.core.stops import Stops, follow
 from bot.domain.account import Position
 from bot.domain.errors import ConfigError, InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import ForecastUsed
 from bot.domain.market import BarBatch, EventBarBatch, ForecastBatch, MarketSlab
-from bot.domain.orders import Action, CancelOpen, OrderFilled
+from bot.domain.orders import (
+    Action,
+    AmendOpen,
+    Exit,
+    OrderFilled,
+    PlaceOrder,
+    PositionCut,
+    SetStops,
+    StopsChanged,
+    Target,
+    Trigger,
+)
 from bot.ports import Calendar, Cancelable, StrategySpec
 
 
@@ -126,6 +138,7 @@ class StrategyHost:
         self._forecasts: dict[str, _ForecastStream] = {}
         self._positions = {name: Position(instrument=name) for name in self._instruments}
         self._orders: dict[str, Order] = {}
+        self._stops = {name: Stops() for name in self._instruments}
         numbers = itertools.count()
         scales: list[int | str] = [*sorted(strategy.scales_ns), *sorted(_one_spelling(strategy))]
         for instrument in instruments:
@@ -166,6 +179,10 @@ class StrategyHost:
     def open_orders(self, instrument: str) -> Sequence[Order]:
         """See `ports.Context`."""
         return [o for o in self._orders.values() if o.request.instrument == instrument]
+
+    def stops(self, instrument: str) -> Stops:
+        """See `ports.Context`."""
+        return self._stops[instrument]
 
     def _known(self, instrument: str, scale: int | str) -> tuple[_BarStream, int]:
         stream = self._bars.get((instrument, scale))
@@ -214,10 +231,13 @@ class StrategyHost:
                 self._orders.pop(order.request.client_order_id, None)
         if event is None:
             return []
-        if isinstance(event, OrderFilled):
-            self._positions[event.instrument] = apply_fill(
-                self._positions[event.instrument], side=event.side, price=event.price, qty=event.qty, fee=event.fee
-            )
+        match event:
+            case OrderFilled() | PositionCut():
+                self._positions[event.instrument] = apply_fill(
+                    self._positions[event.instrument], side=event.side, price=event.price, qty=event.qty, fee=event.fee
+                )
+            case StopsChanged():
+                self._stops[event.instrument] = follow(self._stops[event.instrument], event)
         return self._wishes(self._strategy.tell_event(event), type(event).__name__)
 
     def next_key(self) -> Key:
@@ -294,12 +314,21 @@ class StrategyHost:
     def _refuse_nonsense(self, action: Any) -> None:
         if not isinstance(action, Action):
             raise ConfigError(
-                f"strategy {self._strategy.name} answered {action!r}; return a target, an order, a cancel, or None"
+                f"strategy {self._strategy.name} answered {action!r}; return a target, an order, a change, a cancel, "
+                "or None"
             )
-        if not isinstance(action, CancelOpen) and not isinstance(action.qty, Decimal):
+        try:
+            numbers = list(_numbers(action))
+        except AttributeError as error:
             raise ConfigError(
-                f'strategy {self._strategy.name} asked for the quantity {action.qty!r}; write Decimal("{action.qty}")'
-            )
+                f"strategy {self._strategy.name} answered {action!r}; a trigger must be a Trigger, a take profit or "
+                "stop loss an Exit"
+            ) from error
+        for what, number in numbers:
+            if not isinstance(number, Decimal):
+                raise ConfigError(
+                    f'strategy {self._strategy.name} asked for the {what} {number!r}; write Decimal("{number}")'
+                )
 
     def _wish(self, action: Action, trigger: str, forecast: ForecastUsed | None) -> Wish:
         close_ns, close_price = self._newest_close(action.instrument)
@@ -333,6 +362,30 @@ def _one_spelling(strategy: StrategySpec) -> set[str]:
         return {str(parse_event_rule(rule)) for rule in strategy.event_rules}
     except ValueError as error:
         raise ConfigError(f"strategy {strategy.name}, event_rules: {error}") from error
+
+
+def _numbers(action: Action) -> Iterator[tuple[str, Any]]:
+    """Yield each number that an action asks for, with its name: what a strategy's author wrote need not be one."""
+    named: Mapping[str, Any] = {}
+    legs: Mapping[str, Exit | Trigger | None] = {}
+    match action:
+        case Target():
+            yield "quantity", action.qty
+        case PlaceOrder():
+            yield "quantity", action.qty
+            named = {"limit price": action.limit_price}
+            legs = {"trigger": action.trigger, "take profit": action.take_profit, "stop loss": action.stop_loss}
+        case AmendOpen():
+            named = {"quantity": action.qty, "limit price": action.limit_price, "trigger": action.trigger_price}
+        case SetStops():
+            named = {"trailing distance": action.trailing_distance}
+            legs = {"take profit": action.take_profit, "stop loss": action.stop_loss}
+    for name, number in named.items():
+        if number is not None:
+            yield name, number
+    for name, leg in legs.items():
+        if leg is not None:
+            yield f"price of the {name}", leg.price
 
 
 def _trigger(bars: BarBatch) -> str:

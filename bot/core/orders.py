@@ -7,42 +7,52 @@ the strategy, to be carried out in this order.
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 
 import msgspec
 from msgspec.structs import replace
 
-from bot.core.order import Order, apply
+from bot.core.books import Books
+from bot.core.order import Order, apply, ask_amendment
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
-from bot.core.risk import Book, Mark, RiskLimits, judge, worst_case_qty
+from bot.core.risk import Book, Denial, Mark, RiskLimits, judge, judge_amendment, judge_stops, worst_case_qty
+from bot.core.stops import Stops, follow
 from bot.core.trading_state import TradingState
 from bot.domain.account import ZERO, Position
 from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import (
+    AmendIntended,
     CancelIntended,
     DecisionMade,
     Deposited,
-    EquityMarked,
-    FillBooked,
     ForecastUsed,
-    FundingBooked,
     LedgerEntry,
     OrderIntended,
     OrderReported,
     RiskDenied,
+    StopsIntended,
+    StopsReported,
 )
 from bot.domain.orders import (
     AccountEvent,
     Action,
+    AmendOpen,
+    AmendOrder,
     CancelOpen,
     CancelOrder,
+    CashAdjusted,
+    ChangeStops,
     Command,
     FundingPaid,
     OrderFilled,
     OrderType,
     PlaceOrder,
+    PositionCut,
+    SetStops,
+    StopsChanged,
+    StopsRejected,
     SubmitOrder,
     Target,
 )
@@ -127,13 +137,15 @@ class Orders:
         self._limits = limits
         self._ids = ids
         self._protections = Protections(ProtectionLimits()) if protections is None else protections
+        self._books = Books(portfolio, self._protections)
         self._orders: dict[str, Order] = {}
         self._live: dict[str, dict[str, Order]] = {name: {} for name in instruments}  # by instrument, then id
         self._strategy_of: dict[str, str] = {}
         self._closing: set[str] = set()  # live orders that flatten, which no halt may cancel
         self._done: deque[tuple[int, str]] = deque()
         self._sends_ns: deque[int] = deque(maxlen=limits.orders_per_second_max)
-        self._fundings: set[str] = set()
+        self._stops = {name: Stops() for name in instruments}  # what the venue keeps
+        self._has_stops: set[str] = set()  # instruments where it does, did for this position, or was asked to
         self._forecasts: dict[str, str] = {}  # by instrument, the newest recorded
         self._decisions = 0
 
@@ -170,6 +182,10 @@ class Orders:
                 self._reach(wish.action, wish.strategy, marks, now_ns, effects)
             case PlaceOrder():
                 self._place(wish.action, wish.strategy, marks, now_ns, effects)
+            case AmendOpen():
+                self._amend(wish.action, wish.strategy, marks, now_ns, effects)
+            case SetStops():
+                self._set_stops(wish.action, wish.strategy, marks, now_ns, effects)
             case CancelOpen():
                 self._cancel(wish.action, wish.strategy, now_ns, effects)
         return effects
@@ -180,8 +196,15 @@ class Orders:
         Raises:
             InvariantBroken: it speaks of an order we do not know, or contradicts what we know.
         """
-        if isinstance(event, FundingPaid):
-            return self._book_funding(event, now_ns)
+        match event:
+            case FundingPaid():
+                return self._booked(event, self._books.funding(event, now_ns), now_ns)
+            case PositionCut():
+                return self._booked(event, self._books.cut(event, now_ns), now_ns)
+            case CashAdjusted():
+                return self._booked(event, self._books.adjustment(event, now_ns), now_ns)
+            case StopsChanged() | StopsRejected():
+                return self._follow_stops(event, now_ns)
         before = self._orders.get(event.client_order_id)
         if before is None:
             raise InvariantBroken(f"{type(event).__name__} for an order we never sent: {event.client_order_id}")
@@ -190,7 +213,8 @@ class Orders:
             return Effects()  # a repeat
         self._keep(after, now_ns)
         if isinstance(event, OrderFilled):
-            return self._book_fill(event, before, after, now_ns)
+            entries = self._books.fill(event, is_first=not before.filled_qty, order=after, now_ns=now_ns)
+            return self._booked(event, entries, now_ns, order=after)
         return Effects(
             record=[OrderReported(ts_ns=now_ns, status=after.status, event=event)],
             publish=[Notice(order=after, event=event)],
@@ -198,19 +222,7 @@ class Orders:
 
     def mark_equity(self, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
         """Record what the account is worth; nothing where a held instrument has no price yet."""
-        held = {name: marks.get(name) for name, p in self._portfolio.positions.items() if p.qty}
-        prices = {name: mark.price for name, mark in held.items() if mark is not None}
-        if len(prices) < len(held):
-            return Effects()
-        unrealized = self._portfolio.unrealized_pnl(prices)
-        entry = EquityMarked(
-            ts_ns=now_ns,
-            cash=self._portfolio.cash,
-            unrealized_pnl=unrealized,
-            equity=self._portfolio.cash + unrealized,
-            marks=tuple((name, self._portfolio.positions[name].qty, price) for name, price in sorted(prices.items())),
-        )
-        return Effects(record=[entry])
+        return Effects(record=self._books.mark(marks, now_ns))
 
     def observe(self, marks: Mapping[str, Mark | None], now_ns: int, *, is_check: bool = False) -> Effects:
         """Look at what the account is worth, and do what the protections then ask for.
@@ -218,7 +230,7 @@ class Orders:
         Args:
             is_check: it is the clock that asks: a flattening order that did not come through is sent again.
         """
-        equity = self._equity(marks) if self._protections.watches_equity else None
+        equity = self._books.equity(marks) if self._protections.watches_equity else None
         changed = self._protections.see_equity(equity, now_ns)
         effects = Effects(record=list(changed))
         self._enforce(now_ns, effects)
@@ -253,7 +265,7 @@ class Orders:
         instrument = self._instruments.get(target.instrument)
         delta = target.qty
         if instrument is not None and delta.is_finite() and abs(delta) < _ABSURD_QTY:
-            coming = sum((o.remaining_qty * o.request.side.sign for o in self._live[instrument.name].values()), ZERO)
+            coming = sum((o.coming_qty * o.request.side.sign for o in self._live[instrument.name].values()), ZERO)
             delta = instrument.round_qty(target.qty - self.position_qty(instrument.name) - coming)
             if not delta:
                 return
@@ -297,6 +309,9 @@ class Orders:
             limit_price=place.limit_price,
             time_in_force=place.time_in_force,
             reduce_only=place.reduce_only,
+            trigger=place.trigger,
+            take_profit=place.take_profit,
+            stop_loss=place.stop_loss,
             marks=marks,
             now_ns=now_ns,
             effects=effects,
@@ -324,19 +339,12 @@ class Orders:
             hold=None if is_rule else self._protections.hold(order.instrument),
         )
         if denial is not None:
-            code, detail = denial
-            denied = RiskDenied(
-                ts_ns=now_ns,
-                decision_id=self._decisions,
-                instrument=order.instrument,
-                code=code.value,
-                detail=detail,
-            )
-            effects.record.append(denied)
-            effects.publish.append(Notice(order=None, event=denied))
+            self._deny(order.instrument, denial, now_ns, effects)
             return
         assert mark is not None
         self._sends_ns.append(now_ns)
+        if order.stop_loss is not None or order.take_profit is not None:
+            self._has_stops.add(order.instrument)
         self._strategy_of[client_order_id] = strategy
         if is_rule:
             self._closing.add(client_order_id)
@@ -347,6 +355,89 @@ class Orders:
             OrderIntended(ts_ns=now_ns, decision_id=self._decisions, mark_price=mark.price, order=order)
         )
         effects.send.append(order)
+
+    def _deny(self, instrument: str, denial: tuple[Denial, str], now_ns: int, effects: Effects) -> None:
+        code, detail = denial
+        denied = RiskDenied(
+            ts_ns=now_ns,
+            decision_id=self._decisions,
+            instrument=instrument,
+            code=code.value,
+            detail=detail,
+        )
+        effects.record.append(denied)
+        effects.publish.append(Notice(order=None, event=denied))
+
+    def _amend(
+        self, wish: AmendOpen, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
+    ) -> None:
+        """Ask for an order of the strategy's own to become another, if the gate would have it so."""
+        order = self._live.get(wish.instrument, {}).get(wish.client_order_id)
+        if order is None or order.cancel_requested or self._strategy_of[wish.client_order_id] != strategy:
+            detail = f"{wish.client_order_id} is no open order of yours, or is being canceled"
+            self._deny(wish.instrument, (Denial.ORDER_NOT_OPEN, detail), now_ns, effects)
+            return
+        amend = AmendOrder(
+            client_order_id=wish.client_order_id,
+            order_number=order.request.order_number,
+            amend_number=order.amend_count + 1,
+            instrument=wish.instrument,
+            qty=wish.qty,
+            limit_price=wish.limit_price,
+            trigger_price=wish.trigger_price,
+        )
+        mark = marks.get(wish.instrument)
+        denial = judge_amendment(
+            order,
+            amend,
+            instrument=self._instruments[wish.instrument],
+            mark=mark,
+            book=self._book(wish.instrument, marks, now_ns, without=wish.client_order_id),
+            limits=self._limits,
+            hold=self._protections.hold(wish.instrument),
+        )
+        if denial is not None:
+            self._deny(wish.instrument, denial, now_ns, effects)
+            return
+        self._sends_ns.append(now_ns)
+        asked = ask_amendment(order, amend, now_ns)
+        self._keep(asked, now_ns)
+        effects.publish.append(Notice(order=asked, event=None))
+        price = None if mark is None else mark.price
+        effects.record.append(AmendIntended(ts_ns=now_ns, decision_id=self._decisions, mark_price=price, amend=amend))
+        effects.send.append(amend)
+
+    def _set_stops(
+        self, wish: SetStops, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
+    ) -> None:
+        """Ask for other exits of a position, if the gate would have it so."""
+        request_id, number = self._ids.next(strategy)
+        change = ChangeStops(
+            request_id=request_id,
+            order_number=number,
+            instrument=wish.instrument,
+            take_profit=wish.take_profit,
+            stop_loss=wish.stop_loss,
+            trailing_distance=wish.trailing_distance,
+        )
+        mark = marks.get(wish.instrument)
+        denial = judge_stops(
+            change,
+            self._stops.get(wish.instrument, Stops()),
+            instrument=self._instruments.get(wish.instrument),
+            mark=mark,
+            book=self._book(wish.instrument, marks, now_ns),
+            limits=self._limits,
+            hold=self._protections.hold(wish.instrument),
+        )
+        if denial is not None:
+            self._deny(wish.instrument, denial, now_ns, effects)
+            return
+        self._sends_ns.append(now_ns)
+        self._has_stops.add(wish.instrument)
+        price = None if mark is None else mark.price
+        effects.record.append(StopsIntended(ts_ns=now_ns, decision_id=self._decisions, mark_price=price, change=change))
+        effects.send.append(change)
 
     def _cancel(self, wish: CancelOpen, strategy: str, now_ns: int, effects: Effects) -> None:
         for order in list(self._live.get(wish.instrument, {}).values()):
@@ -442,54 +533,42 @@ class Orders:
             self._done.append((now_ns, name))
         while self._done and self._done[0][0] < now_ns - _FORGET_AFTER_NS:
             _, forgotten = self._done.popleft()
-            del self._orders[forgotten], self._strategy_of[forgotten]
+            done = self._orders.get(forgotten)
+            if done is not None and not done.is_live:  # it is gone where it was done twice: a raise opened it again
+                del self._orders[forgotten], self._strategy_of[forgotten]
 
-    def _book_fill(self, fill: OrderFilled, before: Order, order: Order, now_ns: int) -> Effects:
-        qty_before = self.position_qty(fill.instrument)
-        realized, postings = self._portfolio.fill(fill)
-        entry = FillBooked(
-            ts_ns=now_ns,
-            status=order.status,
-            fill=fill,
-            position_qty=self.position_qty(fill.instrument),
-            realized_pnl=realized,
-            postings=postings,
-        )
-        effects = Effects(record=[entry], publish=[Notice(order=order, event=fill)])
-        effects.record += self._protections.see_fill(
-            fill, realized_pnl=realized, qty_before=qty_before, is_first=not before.filled_qty, now_ns=now_ns
-        )
-        self._enforce(now_ns, effects)
+    def _booked(
+        self, event: AccountEvent, entries: list[LedgerEntry], now_ns: int, *, order: Order | None = None
+    ) -> Effects:
+        """Return what follows once money has moved: nothing of a repeat, which leaves no entries."""
+        if not entries:
+            return Effects()
+        effects = Effects(record=entries, publish=[Notice(order=order, event=event)])
+        if isinstance(event, OrderFilled | PositionCut):
+            if self._has_stops and not self.position_qty(event.instrument):
+                self._forget_stops(event.instrument)
+            self._enforce(now_ns, effects)
         return effects
 
-    def _book_funding(self, funding: FundingPaid, now_ns: int) -> Effects:
-        if funding.instrument not in self._instruments:
-            raise InvariantBroken(f"funding of {funding.instrument}, which is not traded in this run")
-        if funding.funding_id in self._fundings:
-            return Effects()
-        self._fundings.add(funding.funding_id)
-        postings = self._portfolio.funding(funding)
-        self._protections.see_funding(funding.instrument, funding.amount)
-        return Effects(
-            record=[FundingBooked(ts_ns=now_ns, funding=funding, postings=postings)],
-            publish=[Notice(order=None, event=funding)],
-        )
+    def _forget_stops(self, instrument: str) -> None:
+        """Count stops no more, which end with their position; but an open order may bring new ones."""
+        live = (order.request for order in self._live[instrument].values())
+        if all(request.take_profit is None and request.stop_loss is None for request in live):
+            self._has_stops.discard(instrument)
 
-    def _equity(self, marks: Mapping[str, Mark | None]) -> Decimal | None:
-        """Return cash and unrealized profit: None where a held instrument has no mark, NaN beyond all reckoning."""
-        equity = self._portfolio.cash
-        try:
-            for name, position in self._portfolio.positions.items():
-                if position.qty:
-                    mark = marks.get(name)
-                    if mark is None:
-                        return None
-                    equity += position.unrealized_pnl(mark.price)
-        except DecimalException:
-            return Decimal("NaN")
-        return equity
+    def _follow_stops(self, event: StopsChanged | StopsRejected, now_ns: int) -> Effects:
+        held = self._stops.get(event.instrument)
+        if held is None:
+            raise InvariantBroken(f"stops of {event.instrument}, which is not traded in this run")
+        if isinstance(event, StopsChanged):
+            now = self._stops[event.instrument] = follow(held, event)
+            if not now.is_empty:
+                self._has_stops.add(event.instrument)  # until flat: what says that they are gone may be old
+            if now.is_like(held):
+                return Effects()  # a repeat, or overtaken, or the same for a position of another size
+        return Effects(record=[StopsReported(ts_ns=now_ns, event=event)], publish=[Notice(order=None, event=event)])
 
-    def _book(self, instrument: str, marks: Mapping[str, Mark | None], now_ns: int) -> Book:
+    def _book(self, instrument: str, marks: Mapping[str, Mark | None], now_ns: int, *, without: str = "") -> Book:
         equity: Decimal | None = self._portfolio.cash
         others = ZERO
         other_positions = 0
@@ -506,16 +585,21 @@ class Orders:
             if equity is not None and position.qty:
                 equity += position.unrealized_pnl(mark.price)
             if name != instrument:
-                others += worst_case_qty(position, live.values()) * mark.price
+                worst = worst_case_qty(position, live.values(), has_stops=name in self._has_stops)
+                others += worst * mark.price
+        own = tuple(self._live.get(instrument, {}).values())
+        if without:
+            own = tuple(order for order in own if order.request.client_order_id != without)
         flat = Position(instrument=instrument)
         return Book(
             equity=equity,
             position=self._portfolio.positions.get(instrument, flat),
-            live=tuple(self._live.get(instrument, {}).values()),
+            live=own,
             others_notional=others,
             recent_sends_ns=tuple(self._sends_ns),
             now_ns=now_ns,
             other_positions=other_positions,
+            has_stops=instrument in self._has_stops,
         )
 
 

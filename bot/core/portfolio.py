@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bot.domain.account import ZERO, Position, Posting
 from bot.domain.instrument import Instrument, Side
-from bot.domain.orders import FundingPaid, OrderFilled
+from bot.domain.orders import CashAdjusted, FundingPaid, OrderFilled, PositionCut
 
 _QUANTUM = Decimal("1e-12")  # quote currency
 
@@ -52,7 +52,7 @@ class Portfolio:
         self.cash += amount
         return self._book("equity", -amount)
 
-    def fill(self, fill: OrderFilled) -> tuple[Decimal, tuple[Posting, ...]]:
+    def fill(self, fill: OrderFilled | PositionCut) -> tuple[Decimal, tuple[Posting, ...]]:
         """Book an execution; return what it realized before fees, and the postings."""
         before = self.positions[fill.instrument]
         after = apply_fill(before, side=fill.side, price=fill.price, qty=fill.qty, fee=fill.fee)
@@ -68,6 +68,11 @@ class Portfolio:
         self.positions[paid.instrument] = replace(before, funding=before.funding + paid.amount)
         self.cash += paid.amount
         return self._book("funding", -paid.amount)
+
+    def adjust(self, adjusted: CashAdjusted) -> tuple[Posting, ...]:
+        """Book what the venue's fund paid or took, and return the postings."""
+        self.cash += adjusted.amount
+        return self._book("insurance", -adjusted.amount)
 
     def unrealized_pnl(self, marks: Mapping[str, Decimal]) -> Decimal:
         """Return the open positions' profit at `marks`, which must name every instrument held."""

@@ -14,7 +14,7 @@ from bot.core.trading_state import ACCOUNT, Cause, Latch, Signal, TradingState, 
 from bot.domain.account import ZERO
 from bot.domain.instrument import Side
 from bot.domain.ledger import TradingStateChanged
-from bot.domain.orders import OrderFilled
+from bot.domain.orders import OrderFilled, PositionCut
 
 _DAY_NS = 24 * 3_600_000_000_000
 
@@ -113,14 +113,21 @@ class Protections:
         return changed + self._climb(Cause.DAILY_LOSS, self._limits.daily_loss, equity, self._day_start, now_ns)
 
     def see_fill(
-        self, fill: OrderFilled, *, realized_pnl: Decimal, qty_before: Decimal, is_first: bool, now_ns: int
+        self,
+        fill: OrderFilled | PositionCut,
+        *,
+        realized_pnl: Decimal,
+        qty_before: Decimal,
+        is_first: bool,
+        now_ns: int,
     ) -> list[TradingStateChanged]:
         """Count an execution; return what is news.
 
         Args:
             realized_pnl: of this fill, before fees.
             qty_before: the position before it, signed.
-            is_first: it is its order's first: an order that fills in parts is one execution.
+            is_first: it is its order's first: an order that fills in parts is one execution, and the venue's own are
+                none that a runaway strategy could have sent.
         """
         changed = self.states.pass_time(now_ns)
         if is_first and self._limits.repeated.count:

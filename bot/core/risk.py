@@ -1,4 +1,4 @@
-"""Pre-trade checks: every order passes here, and what does not pass is denied with a stable code.
+"""Pre-trade checks: every order and every change of one passes here, or is denied with a stable code.
 
 Each limit is written as what must hold (`if not 0 < value <= limit: deny`), and every number that goes into a
 comparison is first seen to be finite: a NaN never slips through, and never stops the gate either (comparing a Decimal
@@ -10,19 +10,25 @@ from decimal import Decimal, DecimalException
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
-from bot.core.order import Order
+from bot.core.order import Order, Status
+from bot.core.stops import Stops, loosens
 from bot.core.trading_state import Cause, Latch, TradingState
 from bot.domain.account import ZERO, Position
 from bot.domain.instrument import Instrument, Side
-from bot.domain.orders import OrderType, SubmitOrder
+from bot.domain.orders import AmendOrder, ChangeStops, Exit, OrderType, SubmitOrder, Trigger, TriggerSource
 
 
 class Denial(StrEnum):
-    """Why the gate denied an order. The names are stable: reports, tests and docs rely on them."""
+    """Why the gate denied something. The names are stable: reports, tests and docs rely on them."""
 
     HALTED = "HALTED"
     INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
+    ORDER_NOT_OPEN = "ORDER_NOT_OPEN"
+    AMEND_PENDING = "AMEND_PENDING"
+    AMEND_INVALID = "AMEND_INVALID"
+    NO_POSITION = "NO_POSITION"
     MARK_MISSING = "MARK_MISSING"
     MARK_STALE = "MARK_STALE"
     MARK_INVALID = "MARK_INVALID"
@@ -35,6 +41,8 @@ class Denial(StrEnum):
     PRICE_INVALID = "PRICE_INVALID"
     PRICE_OFF_TICK = "PRICE_OFF_TICK"
     PRICE_COLLAR = "PRICE_COLLAR"
+    TRIGGER_INVALID = "TRIGGER_INVALID"
+    STOPS_INVALID = "STOPS_INVALID"
     NOTIONAL_BELOW_MIN = "NOTIONAL_BELOW_MIN"
     NOTIONAL_ABOVE_MAX = "NOTIONAL_ABOVE_MAX"
     POSITION_ABOVE_MAX = "POSITION_ABOVE_MAX"
@@ -57,6 +65,9 @@ _PAUSES = {
     Cause.REPEATED: Denial.REPEATED,
     Cause.COOLDOWN: Denial.COOLDOWN,
 }
+
+
+_UNRECKONABLE = Denial.ACCOUNT_INVALID, "a number is too large or too small to reckon with"
 
 
 class RiskLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +100,7 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     recent_sends_ns: tuple[int, ...]  # when orders were sent, newest last; at least the last second's
     now_ns: int
     other_positions: int = 0  # other instruments that are held, or would be if their open orders filled
+    has_stops: bool = False  # the venue keeps exits for the position, did, or has been asked to
 
 
 def judge(
@@ -101,52 +113,149 @@ def judge(
     hold: Latch | None = None,
 ) -> tuple[Denial, str] | None:
     """Return why `order` must not be sent, or None if it may be. `hold` is the latch in force, if any."""
-    if hold is not None and hold.state is TradingState.HALTED:
-        return Denial.HALTED, f"trading is halted ({hold.scope}, {hold.cause}): {hold.why.detail}"
+    denial = _judge_halt(hold)
+    if denial is not None:
+        return denial
     if instrument is None:
         return Denial.INSTRUMENT_UNKNOWN, f"{order.instrument} is not traded in this run"
     if mark is None:
         return Denial.MARK_MISSING, f"{order.instrument} has not traded yet"
-    if not 0 <= book.now_ns - mark.ts_ns <= limits.mark_age_ns_max:
+    if not _is_fresh(mark, book, limits):
         return Denial.MARK_STALE, f"the last price is {(book.now_ns - mark.ts_ns) / 1e9:.3f} s old"
     try:
-        return _judge_numbers(order, instrument, mark, book, limits, hold)
+        return (
+            _judge_inputs(mark, book, limits)
+            or _judge_grid(order, instrument)
+            or _judge_price(order, instrument, mark, limits)
+            or _judge_hold(order, book, hold)
+            or _judge_size(order, instrument, mark, book, limits)
+            or _judge_count(order, book, limits)
+            or _judge_rate(book, limits)
+        )
     except DecimalException:
-        return Denial.ACCOUNT_INVALID, "a number is too large or too small to reckon with"
+        return _UNRECKONABLE
 
 
-def _judge_numbers(
-    order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits, hold: Latch | None
+def judge_amendment(
+    order: Order,
+    change: AmendOrder,
+    *,
+    instrument: Instrument,
+    mark: Mark | None,
+    book: Book,
+    limits: RiskLimits,
+    hold: Latch | None = None,
 ) -> tuple[Denial, str] | None:
-    return (
-        _judge_inputs(mark, book, limits)
-        or _judge_grid(order, instrument)
-        or _judge_price(order, instrument, mark, limits)
-        or _judge_hold(order, book, hold)
-        or _judge_size(order, instrument, mark, book, limits)
-        or _judge_flow(order, book, limits)
-    )
+    """Return why `change` must not be sent, or None if it may be: what the order would then be is judged.
+
+    A smaller quantity alone is a part of a cancel: neither the mark nor a limit of size stands in its way.
+
+    Args:
+        order: as it is.
+        change: what it is to become.
+        instrument: the order's.
+        mark: the newest price, if any.
+        book: the account; among its live orders this one is not.
+        limits: what is allowed.
+        hold: the latch in force, if any.
+    """
+    denial = _judge_halt(hold) or _judge_sense(order, change)
+    if denial is not None:
+        return denial
+    draft = _draft(order, change)
+    try:
+        if change.limit_price is None and change.trigger_price is None and draft.qty < order.qty:
+            return _judge_grid(draft, instrument) or _judge_rate(book, limits)
+        if mark is None or not _is_fresh(mark, book, limits):
+            return Denial.MARK_STALE, f"{draft.instrument} has no fresh price"
+        # Until the venue has answered it may be either: the larger of the two counts.
+        whole = replace(draft, qty=max(draft.qty - order.filled_qty, order.remaining_qty))
+        return (
+            _judge_inputs(mark, book, limits)
+            or _judge_grid(draft, instrument)
+            or _judge_price(draft, instrument, mark, limits)
+            or _judge_hold(whole, book, hold)
+            or _judge_size(whole, instrument, mark, book, limits)
+            or _judge_rate(book, limits)
+        )
+    except DecimalException:
+        return _UNRECKONABLE
 
 
-def worst_case_qty(position: Position, live: Iterable[Order], extra: SubmitOrder | None = None) -> Decimal:
+def judge_stops(
+    change: ChangeStops,
+    held: Stops,
+    *,
+    instrument: Instrument | None,
+    mark: Mark | None,
+    book: Book,
+    limits: RiskLimits,
+    hold: Latch | None = None,
+) -> tuple[Denial, str] | None:
+    """Return why the exits that the venue keeps must not be changed, or None if they may be.
+
+    An exit makes the account safer, so no limit of size applies, and it needs no fresh mark; while only exits pass,
+    only what ends the position sooner does.
+
+    Args:
+        change: what is asked for.
+        held: what the venue keeps now.
+        instrument, mark, book, limits, hold: see `judge`.
+    """
+    denial = _judge_halt(hold)
+    if denial is not None:
+        return denial
+    if instrument is None:
+        return Denial.INSTRUMENT_UNKNOWN, f"{change.instrument} is not traded in this run"
+    if not book.position.qty:
+        return Denial.NO_POSITION, "there is no position whose exits could be kept; give them to the order that opens"
+    distance = change.trailing_distance
+    if change.take_profit is None and change.stop_loss is None and distance is None:
+        return Denial.STOPS_INVALID, "neither a take profit nor a stop loss nor a trailing distance is asked for"
+    try:
+        side = Side.BUY if book.position.qty > 0 else Side.SELL
+        at = mark.price if mark is not None and _is_fresh(mark, book, limits) and mark.price.is_finite() else None
+        for name, price in (("take profit", change.take_profit), ("stop loss", change.stop_loss)):
+            if price is not None and price.price != 0:
+                denial = denial or _judge_exit(name, price, instrument, side, at)
+        if distance is not None and not (_is_on_tick(distance, instrument) or distance == 0):
+            denial = denial or (Denial.STOPS_INVALID, f"a trailing distance of {distance} is not on the tick")
+        if denial is None and hold is not None and loosens(held, change, book.position.qty):
+            denial = _PAUSES.get(hold.cause, Denial.REDUCING), f"exits may only come nearer: {_words(hold)}"
+        return denial or _judge_rate(book, limits)
+    except DecimalException:
+        return _UNRECKONABLE
+
+
+def worst_case_qty(
+    position: Position, live: Iterable[Order], extra: SubmitOrder | None = None, *, has_stops: bool = False
+) -> Decimal:
     """Return the greatest absolute quantity that the position can reach if one side's orders all fill.
 
-    `extra` is one more order to count. Reduce-only orders count for nothing: they cannot increase a position.
+    What can only reduce cannot increase a position; but if it comes first, what turns the position over reaches
+    farther, so it counts as far as flat.
+
+    Args:
+        position: what is held.
+        live: orders that may still fill.
+        extra: one more to count.
+        has_stops: the venue keeps exits of the whole position.
     """
-    buys = sells = ZERO
+    sums = {Side.BUY: ZERO, Side.SELL: ZERO}
+    reducing = {Side.BUY: ZERO, Side.SELL: ZERO}
     for order in live:
-        if order.request.reduce_only:
-            continue
-        if order.request.side is Side.BUY:
-            buys += order.remaining_qty
-        else:
-            sells += order.remaining_qty
-    if extra is not None and not extra.reduce_only:
-        if extra.side is Side.BUY:
-            buys += extra.qty
-        else:
-            sells += extra.qty
-    return max(abs(position.qty + buys), abs(position.qty - sells))
+        counted = reducing if order.request.reduce_only else sums
+        counted[order.request.side] += order.remaining_qty
+    if extra is not None:
+        counted = reducing if extra.reduce_only else sums
+        counted[extra.side] += extra.qty
+    short = long = qty = position.qty
+    if qty < 0:
+        short = ZERO if has_stops else min(qty + reducing[Side.BUY], ZERO)
+    else:
+        long = ZERO if has_stops else max(qty - reducing[Side.SELL], ZERO)
+    buys, sells = sums[Side.BUY], sums[Side.SELL]
+    return max(abs(qty + buys), abs(short + buys), abs(qty - sells), abs(long - sells))
 
 
 def _judge_inputs(mark: Mark, book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
@@ -183,36 +292,58 @@ def _judge_grid(order: SubmitOrder, instrument: Instrument) -> tuple[Denial, str
 def _judge_price(
     order: SubmitOrder, instrument: Instrument, mark: Mark, limits: RiskLimits
 ) -> tuple[Denial, str] | None:
-    price = order.limit_price
+    price, trigger = order.limit_price, order.trigger
     if (price is None) != (order.order_type is OrderType.MARKET):
         return Denial.PRICE_INVALID, "a limit order needs a limit price, a market order takes none"
-    if price is None:
+    if trigger is not None and not _is_on_tick(trigger.price, instrument):
+        return Denial.TRIGGER_INVALID, f"trigger {trigger.price} is not a positive multiple of {instrument.tick_size}"
+    if price is not None:
+        # The limit of a conditional order is one of the time when the price is at its trigger.
+        at = mark.price if trigger is None else trigger.price
+        if not price.is_finite() or not price > 0:
+            return Denial.PRICE_INVALID, f"price {price} is not a positive number"
+        if not abs(price / at - 1) <= limits.price_collar:
+            name = "mark" if trigger is None else "trigger"
+            return Denial.PRICE_COLLAR, f"price {price} is more than {limits.price_collar} from the {name} {at}"
+        if price % instrument.tick_size != 0:
+            return Denial.PRICE_OFF_TICK, f"price {price} is not a multiple of {instrument.tick_size}"
+    if order.take_profit is None and order.stop_loss is None:
         return None
-    if not price.is_finite() or not price > 0:
-        return Denial.PRICE_INVALID, f"price {price} is not a positive number"
-    if not abs(price / mark.price - 1) <= limits.price_collar:
-        return Denial.PRICE_COLLAR, f"price {price} is more than {limits.price_collar} from the mark {mark.price}"
-    if price % instrument.tick_size != 0:
-        return Denial.PRICE_OFF_TICK, f"price {price} is not a multiple of {instrument.tick_size}"
+    at = _price_of(order, mark)
+    for name, leg in (("take profit", order.take_profit), ("stop loss", order.stop_loss)):
+        denial = None if leg is None else _judge_exit(name, leg, instrument, order.side, at)
+        if denial is not None:
+            return denial
+    return None
+
+
+def _judge_exit(
+    name: str, leg: Exit, instrument: Instrument, side: Side, at: Decimal | None
+) -> tuple[Denial, str] | None:
+    """Judge an exit of a position that `side` opened; `at` is a price to compare with, None if there is none."""
+    if not _is_on_tick(leg.price, instrument):
+        return Denial.STOPS_INVALID, f"{name} {leg.price} is not a positive multiple of {instrument.tick_size}"
+    beyond = side.sign if name == "take profit" else -side.sign
+    if at is not None and leg.source is TriggerSource.LAST and not (leg.price - at) * beyond > 0:
+        return Denial.STOPS_INVALID, f"{name} {leg.price} is on the wrong side of {at}"
     return None
 
 
 def _judge_hold(order: SubmitOrder, book: Book, hold: Latch | None) -> tuple[Denial, str] | None:
     if hold is None or order.reduce_only or is_exit(order, book):  # what reduce-only means is judged with the size
         return None
-    code = _PAUSES.get(hold.cause, Denial.REDUCING)
-    return code, f"only exits pass ({hold.scope}, {hold.cause}): {hold.why.detail}"
+    return _PAUSES.get(hold.cause, Denial.REDUCING), f"only exits pass {_words(hold)}"
 
 
 def _judge_size(
     order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits
 ) -> tuple[Denial, str] | None:
-    notional = order.qty * (order.limit_price or mark.price)
+    notional = order.qty * _price_of(order, mark)
     if order.reduce_only and not (0 < order.qty <= abs(book.position.qty) and _is_against(order, book.position)):
         return Denial.REDUCE_ONLY_INCREASES, f"the position is {book.position.qty}"
     if is_exit(order, book):
         return None  # it only makes the account safer: no limit of size may stand in its way
-    after = worst_case_qty(book.position, book.live, order)
+    after = worst_case_qty(book.position, book.live, order, has_stops=book.has_stops)
     if not notional >= instrument.notional_min:
         return Denial.NOTIONAL_BELOW_MIN, f"value {notional} is below {instrument.notional_min}"
     if not notional <= limits.order_notional_max:
@@ -231,13 +362,78 @@ def _judge_size(
     return None
 
 
-def _judge_flow(order: SubmitOrder, book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
+def _judge_count(order: SubmitOrder, book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
     if not len(book.live) < limits.open_orders_max:
         return Denial.OPEN_ORDERS_ABOVE_MAX, f"{len(book.live)} orders of {order.instrument} are open"
+    return None
+
+
+def _judge_rate(book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
     recent = sum(1 for sent_ns in book.recent_sends_ns if sent_ns > book.now_ns - 1_000_000_000)
     if not recent < limits.orders_per_second_max:
         return Denial.ORDER_RATE, f"{recent} orders were sent within a second"
     return None
+
+
+def _judge_halt(hold: Latch | None) -> tuple[Denial, str] | None:
+    if hold is not None and hold.state is TradingState.HALTED:
+        return Denial.HALTED, f"trading is halted {_words(hold)}"
+    return None
+
+
+def _judge_sense(order: Order, change: AmendOrder) -> tuple[Denial, str] | None:
+    """Judge what an amendment asks for before anything is reckoned with it."""
+    if order.amend_requested is not None:
+        return Denial.AMEND_PENDING, "the venue has not answered the last amendment of this order"
+    asked = (change.qty, change.limit_price, change.trigger_price)
+    now = (order.qty, order.limit_price, order.trigger_price)
+    if any(value is not None and not value.is_finite() for value in asked):
+        return Denial.AMEND_INVALID, "what is asked for is not a number"
+    if all(value is None or value == held for value, held in zip(asked, now, strict=True)):
+        return Denial.AMEND_INVALID, "the order is as it is asked to become"
+    if change.qty is not None and not change.qty > order.filled_qty:
+        return Denial.AMEND_INVALID, f"{order.filled_qty} have filled, it cannot total {change.qty}"
+    if change.limit_price is not None and order.request.order_type is OrderType.MARKET:
+        return Denial.AMEND_INVALID, "a market order has no limit to change"
+    is_waiting = order.request.trigger is not None and order.status in (Status.SUBMITTED, Status.WAITING)
+    if change.trigger_price is not None and not is_waiting:
+        return Denial.AMEND_INVALID, "the order waits for no trigger"
+    return None
+
+
+def _draft(order: Order, change: AmendOrder) -> SubmitOrder:
+    """Return what would have been asked for, had the order been from the start as it is to become."""
+    trigger = order.request.trigger
+    trigger_price = order.trigger_price if change.trigger_price is None else change.trigger_price
+    if trigger is not None and trigger_price is not None:
+        trigger = Trigger(price=trigger_price, is_rise=trigger.is_rise, source=trigger.source)
+    return replace(
+        order.request,
+        qty=order.qty if change.qty is None else change.qty,
+        limit_price=order.limit_price if change.limit_price is None else change.limit_price,
+        trigger=trigger,
+        take_profit=None,  # they were judged when the order was, and stay as they are
+        stop_loss=None,
+    )
+
+
+def _price_of(order: SubmitOrder, mark: Mark) -> Decimal:
+    """Return the price that an order is valued at: its limit, else its trigger, else the mark."""
+    if order.limit_price is not None:
+        return order.limit_price
+    return mark.price if order.trigger is None else order.trigger.price
+
+
+def _is_fresh(mark: Mark, book: Book, limits: RiskLimits) -> bool:
+    return 0 <= book.now_ns - mark.ts_ns <= limits.mark_age_ns_max
+
+
+def _is_on_tick(price: Decimal, instrument: Instrument) -> bool:
+    return price.is_finite() and price > 0 and price % instrument.tick_size == 0
+
+
+def _words(hold: Latch) -> str:
+    return f"({hold.scope}, {hold.cause}): {hold.why.detail}"
 
 
 def is_exit(order: SubmitOrder, book: Book) -> bool:

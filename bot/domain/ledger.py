@@ -9,13 +9,22 @@ import msgspec
 
 from bot.domain.account import Posting
 from bot.domain.orders import (
+    AmendOrder,
+    AmendRejected,
     CancelOrder,
     CancelRejected,
+    CashAdjusted,
+    ChangeStops,
     FundingPaid,
     OrderAccepted,
+    OrderAmended,
     OrderCanceled,
     OrderFilled,
     OrderRejected,
+    OrderTriggered,
+    PositionCut,
+    StopsChanged,
+    StopsRejected,
     SubmitOrder,
 )
 
@@ -61,7 +70,7 @@ class DecisionMade(Entry, frozen=True, kw_only=True):
 
 
 class RiskDenied(Entry, frozen=True, kw_only=True):
-    """The gate refused an order; nothing was sent."""
+    """The gate refused an order, an amendment or a change of stops; nothing was sent."""
 
     decision_id: int
     instrument: str
@@ -84,11 +93,35 @@ class CancelIntended(Entry, frozen=True, kw_only=True):
     cancel: CancelOrder
 
 
+class AmendIntended(Entry, frozen=True, kw_only=True):
+    """An amendment passed the gate and is about to be sent; durable before it is."""
+
+    decision_id: int
+    mark_price: Decimal | None  # what the gate judged it by; None where it had none, and needed none
+    amend: AmendOrder
+
+
+class StopsIntended(Entry, frozen=True, kw_only=True):
+    """A change of the exits that the venue keeps is about to be sent; durable before it is."""
+
+    decision_id: int
+    mark_price: Decimal | None
+    change: ChangeStops
+
+
 class OrderReported(Entry, frozen=True, kw_only=True):
     """The venue told something of an order that moved no money."""
 
     status: str  # the order's status after it
-    event: OrderAccepted | OrderRejected | OrderCanceled | CancelRejected
+    event: (
+        OrderAccepted | OrderRejected | OrderTriggered | OrderAmended | AmendRejected | OrderCanceled | CancelRejected
+    )
+
+
+class StopsReported(Entry, frozen=True, kw_only=True):
+    """The venue told which exits it keeps for a position, or that it did not change them."""
+
+    event: StopsChanged | StopsRejected
 
 
 class FillBooked(Entry, frozen=True, kw_only=True):
@@ -101,10 +134,26 @@ class FillBooked(Entry, frozen=True, kw_only=True):
     postings: tuple[Posting, ...]
 
 
+class PositionCutBooked(Entry, frozen=True, kw_only=True):
+    """An execution of an order that the venue made, and its booking: an exit that it kept, or a liquidation."""
+
+    cut: PositionCut
+    position_qty: Decimal  # after it
+    realized_pnl: Decimal  # of this execution, before fees
+    postings: tuple[Posting, ...]
+
+
 class FundingBooked(Entry, frozen=True, kw_only=True):
     """A funding settlement and its booking."""
 
     funding: FundingPaid
+    postings: tuple[Posting, ...]
+
+
+class AdjustmentBooked(Entry, frozen=True, kw_only=True):
+    """The venue changed the balance of its own accord, and the booking."""
+
+    adjustment: CashAdjusted
     postings: tuple[Posting, ...]
 
 
@@ -150,9 +199,14 @@ LedgerEntry = (
     | RiskDenied
     | OrderIntended
     | CancelIntended
+    | AmendIntended
+    | StopsIntended
     | OrderReported
+    | StopsReported
     | FillBooked
+    | PositionCutBooked
     | FundingBooked
+    | AdjustmentBooked
     | EquityMarked
     | TradingStateChanged
     | RunClosed

@@ -84,6 +84,9 @@ def price_figure(view: View, candles: Candles, trips: Sequence[tuple[int, RoundT
             "hoverinfo": "x+y",
         }
     ]
+    taken = [(n, trip) for n, trip in trips if trip.is_taken]
+    if taken:
+        traces.append(_taken_trace(taken))
     for direction, arrow in (("long", "triangle-up"), ("short", "triangle-down")):
         own = [(n, trip) for n, trip in trips if trip.direction == direction]
         if own:
@@ -190,6 +193,21 @@ def _trip_traces(own: Sequence[tuple[int, RoundTrip]], direction: str, arrow: st
             "marker": {"symbol": "circle", "size": 6, "color": "var(--card)", "line": {"color": colour, "width": 1.5}},
         },
     ]
+
+
+def _taken_trace(taken: Sequence[tuple[int, RoundTrip]]) -> dict[str, Any]:
+    """Return a cross where the venue took a position, or some of it."""
+    return {
+        "hoverinfo": "text",
+        "type": "scatter",
+        "mode": "markers",
+        "name": "Liquidated",
+        "x": [trip.exit_ns // 1_000_000 for _, trip in taken],
+        "y": [_plain(trip.exit_price) for _, trip in taken],
+        "text": [_hover(n, trip) for n, trip in taken],
+        "customdata": [n for n, _ in taken],
+        "marker": {"symbol": "x-thin", "size": 15, "line": {"color": "var(--loss)", "width": 3}},
+    }
 
 
 def _hover(n: int, trip: RoundTrip) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bot.report.frames import F64, I64, InstrumentTape, tapes
+from bot.report.frames import F64, I64, InstrumentTape, rows, tapes
 from bot.report.run_data import RunData
 
 HOUR_NS = 3_600_000_000_000
@@ -19,7 +19,7 @@ class EquityCurve:
     """One point for the start of the run and one for every bar close, of whichever instrument. Quote currency."""
 
     ts_ns: I64  # ascending
-    equity: F64  # start cash + the last known profit of every instrument
+    equity: F64  # start cash + the last known profit of every instrument + what the venue's fund made good
     hold: F64  # the start cash split evenly over the instruments at their first open, without costs
     net_notional: F64  # signed value of all positions at the last close
     gross_notional: F64  # the same, unsigned
@@ -57,7 +57,7 @@ def equity_curve(data: RunData) -> EquityCurve:
     growths = [_stretched(tape, tape.close / tape.open[0], ts_ns, before=1.0) for tape in bars]
     return EquityCurve(
         ts_ns=ts_ns,
-        equity=start_cash + np.sum(profits, axis=0),
+        equity=start_cash + np.sum(profits, axis=0) + _adjusted(data, ts_ns),
         hold=start_cash * np.mean(growths, axis=0),
         net_notional=np.sum(notionals, axis=0),
         gross_notional=np.sum(np.abs(notionals), axis=0),
@@ -134,6 +134,15 @@ def _returns(equity: F64) -> F64 | None:
         return None
     returns: F64 = equity[1:] / equity[:-1] - 1
     return returns
+
+
+def _adjusted(data: RunData, ts_ns: I64) -> F64:
+    """Return what the venue's fund has made good by each time; at a bar's close, what came before it."""
+    made = list(rows(data.adjustments))
+    since = np.array([int(row.ts_event_ns) for row in made], dtype=np.int64)
+    total = np.cumsum([0.0, *(float(row.amount) for row in made)])
+    found: F64 = total[np.searchsorted(since, ts_ns, side="left")]
+    return found
 
 
 def _stretched(tape: InstrumentTape, values: F64, ts_ns: I64, *, before: float) -> F64:

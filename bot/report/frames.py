@@ -41,6 +41,12 @@ def rows(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(frame.itertuples(index=False)) if len(frame) else iter(())
 
 
+def cause_of(fill: Any) -> str:
+    """Return why the venue made an execution of its own; nothing for one of an order of ours."""
+    cause = getattr(fill, "cause", None)
+    return cause if isinstance(cause, str) else ""
+
+
 def tapes(data: RunData) -> list[InstrumentTape]:
     """Return the tape of each instrument, in order of first appearance."""
     if not len(data.tape):

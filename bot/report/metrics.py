@@ -27,8 +27,9 @@ from bot.report.equity import (
     sharpe_error,
     sortino,
 )
+from bot.report.fills_bracket import bracket_metrics
 from bot.report.forecasts import evaluate_forecasts
-from bot.report.frames import rows
+from bot.report.frames import cause_of, rows
 from bot.report.round_trips import RoundTrip, fold_round_trips
 from bot.report.run_data import RunData
 
@@ -46,11 +47,14 @@ def compute_metrics(data: RunData) -> dict[str, Any]:
         **_round_trip_figures(trips),
         **_exposure(curve),
         **_costs(data, curve, trips),
+        **_venues_own(data, trips),
         "denials": dict(sorted(Counter(str(row.code) for row in rows(data.denials)).items())),
         "trading_states": dict(
             sorted(Counter(f"{row.cause}: {row.after}" for row in rows(data.trading_states)).items())
         ),
         "forecasts": evaluate_forecasts(data),
+        "fill_model": data.fill_model,
+        "fills_bracket": bracket_metrics(data.bracket),
     }
 
 
@@ -165,39 +169,55 @@ def _exposure(curve: EquityCurve) -> dict[str, Any]:
 
 
 def _costs(data: RunData, curve: EquityCurve, trips: Sequence[RoundTrip]) -> dict[str, Any]:
-    """Take the net profit apart: pnl_at_marks - fees + funding - slippage = net_pnl.
+    """Take the net profit apart: pnl_at_marks - fees + funding - slippage + insurance = net_pnl.
 
-    Slippage is the sum of (fill price - mark price when the order was decided) x signed quantity: positive costs.
+    Slippage is the sum of (fill price - mark price when the order was decided) x signed quantity: positive costs. An
+    execution of the venue's own was never decided and has none. Insurance is what the venue's fund made good.
     Turnover is the value traded over the start equity. What the round trips do not explain of the change in equity
     should be a rounding error of the float tape; anything more is said on the page.
     """
-    taker = maker = slippage = traded = ZERO
+    taker = maker = slippage = traded = made = ZERO
     unmarked = 0
     for fill in rows(data.fills):
         traded += fill.price * fill.qty
         if fill.is_maker:
             maker += fill.fee
+            made += fill.price * fill.qty
         else:
             taker += fill.fee
+        if cause_of(fill):
+            continue
         if fill.mark_price is None or pd.isna(fill.mark_price):
             unmarked += 1
         else:
             slippage += (fill.price - fill.mark_price) * (fill.qty if fill.side == "buy" else -fill.qty)
     fees = taker + maker
     funding = sum((row.amount for row in rows(data.funding)), ZERO)
+    insurance = sum((row.amount for row in rows(data.adjustments)), ZERO)
     net = float(curve.equity[-1] - curve.equity[0])
     return {
         "value_traded": float(traded),
         "turnover": _quotient(traded, data.start_cash),
+        "maker_share": _quotient(made, traded),
         "fees": float(fees),
         "fees_taker": float(taker),
         "fees_maker": float(maker),
         "funding": float(funding),
         "slippage": float(slippage),
         "fills_without_mark": unmarked,
-        "gross_pnl": net + float(fees - funding),
-        "pnl_at_marks": net + float(fees - funding + slippage),
-        "unexplained_pnl": net - float(sum((trip.net_pnl for trip in trips), ZERO)),
+        "insurance": float(insurance),
+        "gross_pnl": net + float(fees - funding - insurance),
+        "pnl_at_marks": net + float(fees - funding - insurance + slippage),
+        "unexplained_pnl": net - float(sum((trip.net_pnl for trip in trips), insurance)),
+    }
+
+
+def _venues_own(data: RunData, trips: Sequence[RoundTrip]) -> dict[str, Any]:
+    """Count what the venue did by itself: executions by their cause, and the round trips it took from us."""
+    causes = Counter(cause for fill in rows(data.fills) if (cause := cause_of(fill)))
+    return {
+        "venue_executions": dict(sorted(causes.items())),
+        "liquidations": sum(trip.is_taken for trip in trips),
     }
 
 

@@ -4,6 +4,7 @@ from html import escape
 from typing import NamedTuple
 
 from bot.report import words
+from bot.report.bracket_page import doubt
 from bot.report.equity import DAY_NS
 from bot.report.frames import rows
 from bot.report.view import View
@@ -54,6 +55,8 @@ def status_line(view: View) -> str:
     trips = words.count(metrics["round_trips"], "closed round trip")
     if metrics["round_trips_open"]:
         trips += f" and {metrics['round_trips_open']:,} still open"
+    if metrics["liquidations"]:
+        trips += f", {metrics['liquidations']:,} of them liquidated by the venue,"
     return (
         f"{seen} {trips[0].upper()}{trips[1:]} turned {words.amount(metrics['start_equity'], view.currency)} into "
         f"{words.amount(metrics['end_equity'], view.currency)}, fees, funding and slippage included: "
@@ -137,8 +140,18 @@ def _warnings(view: View) -> str:
             "In sample: this period overlaps what the model was fitted, selected or calibrated on. "
             "Such a result says how well it remembers, not how it will trade."
         )
+    if (open_sign := doubt(view)) is not None:
+        warnings.append(open_sign)
     if status != "finished":
         warnings.append(f"This run did not finish (status: {status}). The figures cover what was recorded until then.")
+    taken = [trip for trip in view.trips if trip.is_taken]
+    if taken:
+        saved = view.metrics["insurance"]
+        rest = f", and its fund made good {words.amount(saved, view.currency)} that the account owed" if saved else ""
+        warnings.append(
+            f"Liquidated: the venue took {words.count(len(taken), 'position')}, first {taken[0].instrument} on "
+            f"{words.utc(taken[0].exit_ns)} UTC{rest}. The strategy did not want that: its risk is too high."
+        )
     stops = [r for r in rows(view.data.trading_states) if r.scope == "account" and r.after != "active"]
     if stops:
         warnings.append(

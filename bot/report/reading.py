@@ -6,15 +6,10 @@ from html import escape
 import msgspec
 
 from bot.report import words
-from bot.report.view import View, paragraph, table
+from bot.report.bracket_page import how_filled
+from bot.report.view import View, command, paragraph, table
 
 _FILLS = {
-    "replay": (
-        "Every fill here is simulated. A market order takes the first trade at or after its arrival, whole, at that "
-        "price plus the configured slippage; against bars it takes the open of the bar it arrives in. A limit order "
-        "fills only once the market trades strictly through it. Nobody else reacts to your orders, and no depth of the "
-        "book is asked for: large orders would have done worse."
-    ),
     "paper": (
         "Paper fills come from a test venue or an emulator. Its liquidity is not the market's: expect fills to be "
         "easier here, or stranger, than with real money."
@@ -91,7 +86,7 @@ def identity(view: View) -> str:
     return (
         f'<dl class="facts">{facts}</dl>{_parameters(run["parameters"])}'
         f"<h3>Run it again, check the books</h3>{paragraph(_AGAIN if run['mode'] == 'replay' else _VERIFY)}"
-        f"{''.join(_command(line) for line in _commands(str(run['mode']), str(run['run_id'])))}"
+        f"{''.join(command(line) for line in _commands(str(run['mode']), str(run['run_id'])))}"
     )
 
 
@@ -104,7 +99,7 @@ def reading(view: View) -> str:
     )
     items = [
         *_doubts(view),
-        ("How fills were made", _FILLS.get(str(metrics["mode"]), _FILLS["replay"])),
+        ("How fills were made", _FILLS.get(str(metrics["mode"])) or how_filled(view)),
         ("Ratios", ratios),
         *_NOTES,
     ]
@@ -176,10 +171,3 @@ def _commands(mode: str, run_id: str) -> tuple[str, ...]:
     place = shlex.quote(f"runs/{run_id}")
     again = f"bot replay --config {shlex.quote(f'runs/{run_id}/config.toml')}"
     return again if mode == "replay" else f"bot verify {place}", f"bot ledger check {place}"
-
-
-def _command(line: str) -> str:
-    return (
-        f'<div class="command"><code>{escape(line)}</code>'
-        '<button type="button" class="copy" aria-label="Copy the command">Copy</button></div>'
-    )

@@ -11,10 +11,21 @@ import msgspec
 import pandas as pd
 
 from bot.domain.account import ZERO
-from bot.report.frames import last_marks, rows
+from bot.domain.orders import StopKind
+from bot.report.frames import cause_of, last_marks, rows
 from bot.report.run_data import RunData
 
 _QUANTUM = Decimal("1e-12")  # quote currency; as in the ledger's own bookings
+TAKEN = frozenset({StopKind.LIQUIDATION.value, StopKind.DELEVERAGING.value})
+"""Causes against us, where all others are exits that we had asked the venue to keep."""
+
+_CAUSES = {
+    StopKind.TAKE_PROFIT.value: "take profit, kept by the venue",
+    StopKind.STOP_LOSS.value: "stop loss, kept by the venue",
+    StopKind.TRAILING_STOP.value: "trailing stop, kept by the venue",
+    StopKind.LIQUIDATION.value: "LIQUIDATED: the margin no longer covered the position",
+    StopKind.DELEVERAGING.value: "DELEVERAGED: reduced by the venue for somebody else's liquidation",
+}
 
 
 class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +46,8 @@ class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
     entry_reason: str  # of the decision behind the first fill
     exit_reason: str  # of the decision behind the last fill; empty while open
     is_open: bool
+    exit_cause: str = ""  # of the last fill, where the venue made it of its own accord: stop_loss, liquidation...
+    is_taken: bool = False  # the venue liquidated or deleveraged some of it
 
     @property
     def net_pnl(self) -> Decimal:
@@ -58,7 +71,8 @@ def fold_round_trips(data: RunData) -> tuple[RoundTrip, ...]:
     marks = last_marks(data)
     legs: dict[str, list[_Legs]] = {}  # by instrument, in order of time; only the last may be open
     for fill in rows(data.fills):
-        _add_fill(legs.setdefault(str(fill.instrument), []), fill, _reason(reasons, fill.decision_id))
+        reason = _CAUSES.get(cause_of(fill)) or _reason(reasons, fill.decision_id)
+        _add_fill(legs.setdefault(str(fill.instrument), []), fill, reason)
     for paid in rows(data.funding):
         if held := legs.get(str(paid.instrument)):
             _holder(held, int(paid.ts_event_ns), paid.position_qty).funding += paid.amount
@@ -84,6 +98,8 @@ class _Legs(msgspec.Struct, kw_only=True):
     fees: Decimal = ZERO
     funding: Decimal = ZERO
     fill_count: int = 0
+    exit_cause: str = ""
+    is_taken: bool = False
 
     def enter(self, qty: Decimal, price: Decimal, fee: Decimal) -> None:
         self.qty += qty
@@ -120,6 +136,8 @@ class _Legs(msgspec.Struct, kw_only=True):
             entry_reason=self.entry_reason,
             exit_reason="" if is_open else self.exit_reason,
             is_open=is_open,
+            exit_cause="" if is_open else self.exit_cause,
+            is_taken=self.is_taken,
         )
 
 
@@ -131,7 +149,8 @@ def _add_fill(held: list[_Legs], fill: Any, reason: str) -> None:
         closing = min(qty, current.qty)
         closing_fee = fee if closing == qty else (fee * closing / qty).quantize(_QUANTUM)
         current.leave(closing, fill.price, closing_fee)
-        current.exit_ns, current.exit_reason = ts_ns, reason
+        current.exit_ns, current.exit_reason, current.exit_cause = ts_ns, reason, cause_of(fill)
+        current.is_taken = current.is_taken or current.exit_cause in TAKEN
         qty, fee, current = qty - closing, fee - closing_fee, None
     if not qty:
         return

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -24,6 +25,27 @@ class ForecastTable:
     importance: NDArray[np.float64]  # [N, S]
 
 
+class PresetFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a run under one of the fill models. Amounts in the account's currency, as `compute_metrics`."""
+
+    run: str  # its directory, relative to that of the run whose bracket it is in
+    ledger_hash: str
+    total_return: float | None
+    end_equity: float
+    sharpe: float | None
+    max_drawdown: float
+    orders: int
+    fills: int
+    maker_share: float | None  # of the value traded
+    fees: float
+    ts_ns: list[int]  # of the equity curve, thinned
+    equity: list[float]
+
+
+PRESETS = ("pessimistic", "neutral", "optimistic")
+"""The fill models, from the one that errs against us to the one that errs for us."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunData:
     """One run.
@@ -40,14 +62,18 @@ class RunData:
             currency since the start, this instrument: realized + unrealized - fees + funding), one row per bar.
         fills: ts_event_ns, client_order_id, trade_id, instrument, side (buy, sell), price, qty, fee, is_maker,
             position_qty (after), realized_pnl (of this fill, before fees), decision_id, mark_price (when the order was
-            decided).
+            decided), cause (why the venue traded for us: stop_loss, liquidation...; none for an order of ours, and such
+            a fill has neither decision nor mark).
         funding: ts_event_ns, instrument, position_qty, mark_price, rate, amount (received positive).
         decisions: decision_id, ts_ns, strategy, instrument, trigger, reason, action (JSON), position_qty, close_price.
         denials: decision_id, ts_ns, instrument, code, detail.
         trading_states: ts_ns, scope (account, or an instrument), cause, signal, before, after, in_force, value,
             threshold, until_ns, detail.
         orders: client_order_id, decision_id, instrument, side, order_type, qty, limit_price, status, filled_qty.
+        adjustments: ts_event_ns, adjustment_id, amount (received positive), reason: what the venue's fund made good.
         forecasts: by instrument; empty where the run had no model.
+        fill_model: one of `PRESETS`; None where it is not known.
+        bracket: by preset, the same run under each; None if only this one was made.
     """
 
     run: dict[str, Any]
@@ -60,3 +86,6 @@ class RunData:
     orders: pd.DataFrame
     forecasts: dict[str, ForecastTable]
     trading_states: pd.DataFrame = field(default_factory=pd.DataFrame)
+    adjustments: pd.DataFrame = field(default_factory=pd.DataFrame)
+    fill_model: str | None = None
+    bracket: dict[str, PresetFigures] | None = None

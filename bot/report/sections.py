@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from bot.report import words
+from bot.report.bracket_page import fills_section
 from bot.report.charts import CANDLES_MAX, equity_figure, exposure_figure, price_figure, tape_of, time_axis
 from bot.report.forecast_charts import fan_figures, fan_rows, has_importance, importance_figure, reliability_figure
 from bot.report.reading import FORECAST_CAVEAT, identity, reading
@@ -39,6 +40,7 @@ def sections(view: View) -> list[Section]:
         _forecasts(view),
         _trips(view),
         _costs(view),
+        fills_section(view),
         Section(anchor="trades", title="Trade list", body=trade_table(view)),
         Section(anchor="denials", title="Risk denials and trading states", body=_denials(view)),
         Section(anchor="identity", title="What identifies this run", body=identity(view)),

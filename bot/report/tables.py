@@ -143,10 +143,11 @@ def _trade_row(n: int, trip: RoundTrip, *, has_name: bool) -> str:
     net, funding = float(trip.net_pnl), float(trip.funding)
     outcome = "open" if trip.is_open else "won" if net > 0 else "lost"
     exit_text = "open" if trip.is_open else words.price(trip.exit_price)
+    taken = f' <span class="taken">{_TAKEN.get(trip.exit_cause, "partly taken")}</span>' if trip.is_taken else ""
     cells = [
         f'<td class="num" data-v="{n}">{_SHOW.format(n=n)}</td>',
         f"<td>{escape(trip.instrument)}</td>" if has_name else "",
-        f'<td><span class="side {trip.direction}">{trip.direction}</span></td>',
+        f'<td><span class="side {trip.direction}">{trip.direction}</span>{taken}</td>',
         f'<td class="when" data-v="{trip.entry_ns // 1_000_000}">{words.utc(trip.entry_ns)}</td>',
         _number_cell(trip.duration_ns / 1e9, words.span(trip.duration_ns)),
         _number_cell(float(trip.qty_max), words.qty(trip.qty_max)),
@@ -159,7 +160,7 @@ def _trade_row(n: int, trip: RoundTrip, *, has_name: bool) -> str:
         f'<td class="why">{_reason(trip.entry_reason)}{_reason(trip.exit_reason)}</td>',
     ]
     return (
-        f'<tr data-n="{n}" data-side="{trip.direction}" data-outcome="{outcome}" '
+        f'<tr{_ROW_TAKEN if trip.is_taken else ""} data-n="{n}" data-side="{trip.direction}" data-outcome="{outcome}" '
         f'data-from="{trip.entry_ns // 1_000_000}" data-to="{trip.exit_ns // 1_000_000}">{"".join(cells)}</tr>'
     )
 
@@ -188,6 +189,8 @@ def _num(is_number: bool) -> str:
     return ' class="num"' if is_number else ""
 
 
+_TAKEN = {"liquidation": "liquidated", "deleveraging": "deleveraged"}
+_ROW_TAKEN = ' class="taken"'
 _NEWEST_FIRST = ' aria-sort="descending"'
 _SORT = '<button type="button" class="sort">{name}</button>'
 _SHOW = '<button type="button" class="show" title="Show in the price chart">{n}</button>'

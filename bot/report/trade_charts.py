@@ -84,7 +84,10 @@ def cost_steps(view: View) -> list[tuple[str, float]]:
     steps = [("Before costs", metrics["pnl_at_marks"]), ("Taker fees", -metrics["fees_taker"])]
     if metrics["fees_maker"]:
         steps.append(("Maker fees", -metrics["fees_maker"]))
-    return [*steps, ("Funding", metrics["funding"]), ("Slippage", -metrics["slippage"]), ("Net", metrics["net_pnl"])]
+    steps += [("Funding", metrics["funding"]), ("Slippage", -metrics["slippage"])]
+    if metrics["insurance"]:
+        steps.append(("Insurance fund", metrics["insurance"]))
+    return [*steps, ("Net", metrics["net_pnl"])]
 
 
 def cost_figure(view: View) -> Figure:

@@ -96,6 +96,14 @@ def scroller(inner: str, label: str, *, tall: bool = False) -> str:
     return f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'
 
 
+def command(line: str) -> str:
+    """Return a command line, with a button that copies it."""
+    return (
+        f'<div class="command"><code>{escape(line)}</code>'
+        '<button type="button" class="copy" aria-label="Copy the command">Copy</button></div>'
+    )
+
+
 def times_ms(ts_ns: I64) -> list[int]:
     """Return times for a date axis."""
     milliseconds: list[int] = (ts_ns // 1_000_000).tolist()

@@ -19,7 +19,18 @@ from sqlalchemy import Engine, inspect, select
 
 from bot.core.digest import ColumnDigest
 from bot.domain.errors import DataError
-from bot.domain.ledger import EquityMarked, LedgerEntry, RunClosed
+from bot.domain.ledger import (
+    AmendIntended,
+    EquityMarked,
+    FillBooked,
+    LedgerEntry,
+    OrderIntended,
+    OrderReported,
+    RunClosed,
+    StopsIntended,
+    StopsReported,
+)
+from bot.domain.orders import OrderAmended, StopsRejected, SubmitOrder
 from bot.store import tables
 from bot.store.projection import Projection
 from bot.store.run_reader import RunReader, open_ledger
@@ -62,12 +73,14 @@ def audit_run(directory: Path) -> Audit:
         audit.check("hash chain", _check_chain(engine, run, entries, audit))
         audit.check("tables against the journal", _check_projection(engine, entries))
         audit.check("double entry", _check_double_entry(reader))
-        fills, funding = reader.fills(), reader.frame("funding")
+        fills, funding, adjustments = reader.fills(), reader.frame("funding"), reader.frame("adjustments")
+        moves = _records(fills) + _records(funding) + _records(adjustments)
         audit.fills = len(fills)
         if run["status"] != "finished":
             audit.problems.append(f"the run is {run['status']}, not finished")
-        audit.check("positions, fees, PnL and cash from the fills", _check_books(reader, fills, funding, run))
-        audit.check("equity entries", _check_equity(entries, fills, funding, run["start_cash"]))
+        audit.check("positions, fees, PnL and cash from the fills", _check_books(reader, moves, run))
+        audit.check("fills, amendments and stops against what was intended", _check_intents(entries))
+        audit.check("equity entries", _check_equity(entries, moves, run["start_cash"]))
         tape = reader.tape()
         audit.bars = len(tape)
         audit.check("profit at every bar of the tape", _check_tape(tape, fills, funding))
@@ -119,13 +132,17 @@ def _check_projection(engine: Engine, entries: list[LedgerEntry]) -> Iterator[st
                 if drawn[table.name]:
                     yield f"{table.name}: the table is missing, the journal makes {len(drawn[table.name])} rows"
                 continue
-            columns = ", ".join(f'"{column.name}"' for column in table.columns)
+            held = tables.columns_in(engine, table)
+            columns = ", ".join(f'"{column.name}"' for column in held)
             key = ", ".join(f'"{column.name}"' for column in table.primary_key.columns)
             stored = connection.exec_driver_sql(f"SELECT {columns} FROM {table.name} ORDER BY {key}").all()
             width = len(table.primary_key.columns) if table.name in ("postings", "balances") else 1
             wanted = sorted(drawn.get(table.name, []), key=lambda row: row[:width])
             if len(stored) != len(wanted):
                 yield f"{table.name}: {len(stored)} rows, the journal makes {len(wanted)}"
+            if any(value is not None for row in wanted for value in row[len(held) :]):
+                yield f"{table.name}: columns are missing, the journal makes rows with them"
+            wanted = [row[: len(held)] for row in wanted]
             for row, expected in zip(stored, wanted, strict=False):
                 if tuple(row) != expected:
                     yield f"{table.name}: row {row[0]} is {tuple(row)}, the journal makes {expected}"
@@ -145,15 +162,19 @@ def _check_double_entry(reader: RunReader) -> Iterator[str]:
 class _Account:
     """An account kept by the plainest rule there is: what was paid for what is held."""
 
-    cash_flow: Decimal = Decimal(0)  # of buying and selling, fees and funding included
+    cash_flow: Decimal = Decimal(0)  # of buying and selling, fees, funding and adjustments included
     fees: Decimal = Decimal(0)
     funding: Decimal = Decimal(0)
+    insurance: Decimal = Decimal(0)
     qty: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
     def apply(self, row: dict[str, Any]) -> None:
-        """Book a row of the fills or of the funding."""
+        """Book a row of the fills, of the funding or of the adjustments."""
         if "trade_id" not in row:
-            self.funding += row["amount"]
+            if "funding_id" in row:
+                self.funding += row["amount"]
+            else:
+                self.insurance += row["amount"]
             self.cash_flow += row["amount"]
             return
         signed = row["qty"] if row["side"] == "buy" else -row["qty"]
@@ -162,40 +183,73 @@ class _Account:
         self.fees += row["fee"]
 
 
-def _check_books(reader: RunReader, fills: pd.DataFrame, funding: pd.DataFrame, run: dict[str, Any]) -> Iterator[str]:
+def _check_books(reader: RunReader, moves: list[dict[str, Any]], run: dict[str, Any]) -> Iterator[str]:
     account = _Account()
     realized = Decimal(0)
-    for row in _records(fills):
+    for row in moves:
         account.apply(row)
+        if "trade_id" not in row:
+            continue
         realized += row["realized_pnl"]
         held = account.qty[row["instrument"]]
         if held != row["position_qty"]:
             yield f"fills: after {row['trade_id']} the position is {held}, not {row['position_qty']}"
-    for row in _records(funding):
-        account.apply(row)
     balances = {row["account"]: row["amount"] for row in _records(reader.frame("balances"))}
     wanted = {
         "fees": account.fees,
         "funding": -account.funding,
         "realized_pnl": -realized,
         "equity": -run["start_cash"],
-        "cash": run["start_cash"] + realized - account.fees + account.funding,
+        "insurance": -account.insurance,
+        "cash": run["start_cash"] + realized - account.fees + account.funding + account.insurance,
     }
     for name, amount in wanted.items():
         if balances.get(name, Decimal(0)) != amount:
             yield f"balances: {name} is {balances.get(name, Decimal(0))}, the fills make {amount}"
 
 
-def _check_equity(
-    entries: list[LedgerEntry], fills: pd.DataFrame, funding: pd.DataFrame, start_cash: Decimal
-) -> Iterator[str]:
+def _check_intents(entries: list[LedgerEntry]) -> Iterator[str]:
+    """Hold what became of orders and stops against what was sent, by the plainest rule: nothing beyond it."""
+    sent: dict[str, SubmitOrder] = {}
+    most: dict[str, Decimal] = {}  # the largest quantity that was ever asked for
+    filled: dict[str, Decimal] = defaultdict(Decimal)
+    requests: set[str] = set()
+    for seq, entry in enumerate(entries, start=1):
+        match entry:
+            case OrderIntended(order=order):
+                sent[order.client_order_id], most[order.client_order_id] = order, order.qty
+            case AmendIntended(amend=amend):
+                name = amend.client_order_id
+                if name not in sent:
+                    yield f"journal: entry {seq} amends {name}, which was never intended"
+                most[name] = max(most.get(name, Decimal(0)), amend.qty or Decimal(0))
+            case StopsIntended(change=change):
+                requests.add(change.request_id)
+            case OrderReported(event=OrderAmended() as event):
+                if event.qty > most.get(event.client_order_id, Decimal(0)):
+                    yield f"journal: entry {seq}: {event.client_order_id} became {event.qty}, more than was asked for"
+            case StopsReported(event=StopsRejected() as refused):
+                if refused.request_id not in requests:
+                    yield f"journal: entry {seq} refuses {refused.request_id}, which was never intended"
+            case FillBooked(fill=fill):
+                name = fill.client_order_id
+                filled[name] += fill.qty
+                if name not in sent or (sent[name].side, sent[name].instrument) != (fill.side, fill.instrument):
+                    yield f"journal: entry {seq} fills {name}, which was never intended like that"
+                elif filled[name] > most[name]:
+                    yield f"journal: entry {seq}: {name} filled {filled[name]}, more than was asked for"
+            case _:
+                pass
+
+
+def _check_equity(entries: list[LedgerEntry], moves: list[dict[str, Any]], start_cash: Decimal) -> Iterator[str]:
     account = _Account()
-    moves = iter(sorted(_records(fills) + _records(funding), key=lambda row: int(row["seq"])))
-    following = next(moves, None)
+    ordered = iter(sorted(moves, key=lambda row: int(row["seq"])))
+    following = next(ordered, None)
     for seq, entry in enumerate(entries, start=1):
         while following is not None and following["seq"] <= seq:
             account.apply(following)
-            following = next(moves, None)
+            following = next(ordered, None)
         if isinstance(entry, EquityMarked):
             value = sum((qty * price for _, qty, price in entry.marks), Decimal(0))
             if {name: qty for name, qty, _ in entry.marks} != {n: q for n, q in account.qty.items() if q}:

@@ -8,6 +8,8 @@ import msgspec
 
 from bot.domain.account import Posting
 from bot.domain.ledger import (
+    AdjustmentBooked,
+    AmendIntended,
     CancelIntended,
     DecisionMade,
     Deposited,
@@ -18,15 +20,28 @@ from bot.domain.ledger import (
     LedgerEntry,
     OrderIntended,
     OrderReported,
+    PositionCutBooked,
     RiskDenied,
     RunClosed,
+    StopsIntended,
+    StopsReported,
     TradingStateChanged,
 )
-from bot.domain.orders import OrderAccepted, OrderRejected
+from bot.domain.orders import (
+    AmendRejected,
+    Exit,
+    OrderAccepted,
+    OrderAmended,
+    OrderRejected,
+    OrderTriggered,
+    StopsChanged,
+)
 from bot.store import tables
 
 Row = tuple[Any, ...]  # in the order of the table's columns; a Decimal as text
 _TABLES = tuple(table.name for table in tables.metadata.sorted_tables if table.name not in ("runs", "journal"))
+_NOTHING_ASKED = (None,) * 11  # of the columns of `intents` that tell what is asked for, in a cancel
+_QTY = 5  # the place of the quantity in a row of `orders`; the limit price follows it
 _FINAL = ("filled", "rejected")  # a canceled order may still report a fill that matched first
 
 
@@ -93,7 +108,7 @@ class Projection:
                 entry.instrument,
                 entry.trigger,
                 entry.bar_close_ns,
-                None if entry.close_price is None else _text(entry.close_price),
+                _text_or_none(entry.close_price),
                 _text(entry.position_qty),
                 entry.forecast_id,
                 entry.action,
@@ -106,7 +121,7 @@ class Projection:
 
     def _order_intended(self, seq: int, entry: OrderIntended) -> None:
         order = entry.order
-        limit = None if order.limit_price is None else _text(order.limit_price)
+        limit = _text_or_none(order.limit_price)
         qty = _text(order.qty)
         self.rows["intents"].append(
             (
@@ -123,6 +138,10 @@ class Projection:
                 order.time_in_force.value,
                 order.reduce_only,
                 _text(entry.mark_price),
+                None if order.trigger is None else _text(order.trigger.price),
+                _exit_price(order.take_profit),
+                _exit_price(order.stop_loss),
+                None,
             )
         )
         row = (
@@ -139,15 +158,52 @@ class Projection:
     def _cancel_intended(self, seq: int, entry: CancelIntended) -> None:
         cancel = entry.cancel
         known = (seq, "cancel", entry.decision_id, entry.ts_ns, cancel.client_order_id, cancel.instrument)
-        self.rows["intents"].append((*known, None, None, None, None, None, None, None))
+        self.rows["intents"].append((*known, *_NOTHING_ASKED))
+
+    def _amend_intended(self, seq: int, entry: AmendIntended) -> None:
+        amend = entry.amend
+        self.rows["intents"].append(
+            (
+                *(seq, "amend", entry.decision_id, entry.ts_ns, amend.client_order_id, amend.instrument, None, None),
+                _text_or_none(amend.qty),
+                _text_or_none(amend.limit_price),
+                *(None, None),
+                _text_or_none(entry.mark_price),
+                _text_or_none(amend.trigger_price),
+                *(None, None, None),
+            )
+        )
+
+    def _stops_intended(self, seq: int, entry: StopsIntended) -> None:
+        change = entry.change
+        self.rows["intents"].append(
+            (
+                *(seq, "stops", entry.decision_id, entry.ts_ns, change.request_id, change.instrument),
+                *(None, None, None, None, None, None),
+                _text_or_none(entry.mark_price),
+                None,
+                _exit_price(change.take_profit),
+                _exit_price(change.stop_loss),
+                _text_or_none(change.trailing_distance),
+            )
+        )
 
     def _order_reported(self, seq: int, entry: OrderReported) -> None:
         event = entry.event
         match event:
             case OrderAccepted():
                 detail = event.venue_order_id
-            case OrderRejected():
+            case OrderRejected() | AmendRejected():
                 detail = f"{event.code}: {event.reason}"
+            case OrderTriggered():
+                detail = ""
+            case OrderAmended():
+                limit = _text_or_none(event.limit_price)
+                detail = _text(event.qty) if limit is None else f"{_text(event.qty)} at {limit}"
+                if event.client_order_id in self._orders:
+                    row, filled_qty, status = self._orders[event.client_order_id]
+                    row = (*row[:_QTY], _text(event.qty), limit)
+                    self._orders[event.client_order_id] = row, filled_qty, status
             case _:
                 detail = event.reason
         self.rows["order_events"].append(
@@ -181,11 +237,49 @@ class Projection:
                 fill.is_maker,
                 _text(entry.position_qty),
                 _text(entry.realized_pnl),
+                None,
             )
         )
         self._book(seq, entry.postings)
         if fill.client_order_id in self._orders:
             self._order_moved(fill.client_order_id, entry.status, fill.qty)
+
+    def _stops_reported(self, seq: int, entry: StopsReported) -> None:
+        event = entry.event
+        known = (seq, event.ts_event_ns, event.ts_recv_ns, event.instrument, type(event).__name__)
+        if isinstance(event, StopsChanged):
+            kept = (event.take_profit, event.stop_loss, event.trailing_distance)
+            self.rows["stops"].append((*known, *map(_text_or_none, kept), ""))
+        else:
+            detail = f"{event.request_id}, {event.code}: {event.reason}"
+            self.rows["stops"].append((*known, None, None, None, detail))
+
+    def _position_cut_booked(self, seq: int, entry: PositionCutBooked) -> None:
+        cut = entry.cut
+        self.rows["fills"].append(
+            (
+                seq,
+                cut.ts_event_ns,
+                cut.ts_recv_ns,
+                "",
+                cut.instrument,
+                cut.trade_id,
+                cut.side.value,
+                _text(cut.price),
+                _text(cut.qty),
+                _text(cut.fee),
+                False,
+                _text(entry.position_qty),
+                _text(entry.realized_pnl),
+                cut.cause.value,
+            )
+        )
+        self._book(seq, entry.postings)
+
+    def _adjustment_booked(self, seq: int, entry: AdjustmentBooked) -> None:
+        made = entry.adjustment
+        self.rows["adjustments"].append((seq, made.ts_event_ns, made.adjustment_id, _text(made.amount), made.reason))
+        self._book(seq, entry.postings)
 
     def _funding_booked(self, seq: int, entry: FundingBooked) -> None:
         paid = entry.funding
@@ -219,8 +313,8 @@ class Projection:
                 entry.before,
                 entry.after,
                 entry.in_force,
-                None if entry.value is None else _text(entry.value),
-                None if entry.threshold is None else _text(entry.threshold),
+                _text_or_none(entry.value),
+                _text_or_none(entry.threshold),
                 entry.until_ns,
                 entry.detail,
             )
@@ -234,6 +328,14 @@ def _text(value: Decimal) -> str:
     return format(value, "f")
 
 
+def _text_or_none(value: Decimal | None) -> str | None:
+    return None if value is None else format(value, "f")
+
+
+def _exit_price(leg: Exit | None) -> str | None:
+    return None if leg is None else format(leg.price, "f")
+
+
 _ADD: dict[type, Callable[[Projection, int, Any], None]] = {
     Deposited: Projection._deposited,
     ForecastUsed: Projection._forecast_used,
@@ -241,9 +343,14 @@ _ADD: dict[type, Callable[[Projection, int, Any], None]] = {
     RiskDenied: Projection._risk_denied,
     OrderIntended: Projection._order_intended,
     CancelIntended: Projection._cancel_intended,
+    AmendIntended: Projection._amend_intended,
+    StopsIntended: Projection._stops_intended,
     OrderReported: Projection._order_reported,
+    StopsReported: Projection._stops_reported,
     FillBooked: Projection._fill_booked,
+    PositionCutBooked: Projection._position_cut_booked,
     FundingBooked: Projection._funding_booked,
+    AdjustmentBooked: Projection._adjustment_booked,
     EquityMarked: Projection._equity_marked,
     TradingStateChanged: Projection._trading_state_changed,
     RunClosed: Projection._run_closed,

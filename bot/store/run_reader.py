@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, create_engine, inspect, select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Column, Engine, Table, create_engine, inspect, select
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from bot.domain.errors import DataError
@@ -53,21 +53,26 @@ class RunReader:
     def frame(self, name: str) -> pd.DataFrame:
         """Return a table's rows in order; a Decimal stays one, in an object column.
 
-        A table that came later than the run's schema is empty.
+        A table that came later than the run's schema is empty, and so is a column.
         """
         table = tables.metadata.tables[name]
         if name in tables.LATER and name not in self._names():
             return pd.DataFrame(columns=[c.name for c in table.columns])
         key = table.c.seq if "seq" in table.c else next(iter(table.primary_key.columns))
-        return pd.DataFrame(self._rows(select(table).order_by(key)), columns=[c.name for c in table.columns])
+        present = select(*self._columns(table)).order_by(key)
+        return pd.DataFrame(self._rows(present), columns=[c.name for c in table.columns])
 
     def fills(self) -> pd.DataFrame:
-        """Return the fills, each with the decision it came from and the mark it was decided at."""
+        """Return the executions, each with the decision it came from and the mark it was decided at.
+
+        One of the venue's own (it has a `cause`) came from no decision.
+        """
         fills, intents = tables.fills, tables.intents
-        joined = fills.join(
+        joined = fills.outerjoin(
             intents, (intents.c.client_order_id == fills.c.client_order_id) & (intents.c.kind == "submit")
         )
-        query = select(fills, intents.c.decision_id, intents.c.mark_price).select_from(joined).order_by(fills.c.seq)
+        columns = (*self._columns(fills), intents.c.decision_id, intents.c.mark_price)
+        query = select(*columns).select_from(joined).order_by(fills.c.seq)
         return pd.DataFrame(self._rows(query), columns=[*(c.name for c in fills.columns), "decision_id", "mark_price"])
 
     def tape(self) -> pd.DataFrame:
@@ -119,6 +124,13 @@ class RunReader:
             return inspect(self._engine).get_table_names()
         except DatabaseError as error:
             raise DataError(f"{self.directory / 'ledger.sqlite'}: damaged ({error.orig})") from error
+
+    def _columns(self, table: Table) -> list[Column[Any]]:
+        try:
+            return tables.columns_in(self._engine, table)
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", None) or error
+            raise DataError(f"{self.directory / 'ledger.sqlite'}: damaged ({reason})") from error
 
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         try:

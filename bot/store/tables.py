@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Engine,
     Float,
     ForeignKey,
     Integer,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    inspect,
 )
 from sqlalchemy.engine import Dialect
 
@@ -149,10 +151,10 @@ intents = Table(
     "intents",
     metadata,
     _seq(),
-    Column("kind", Text, nullable=False),  # submit, cancel
+    Column("kind", Text, nullable=False),  # submit, amend, stops, cancel
     Column("decision_id", BigInteger, nullable=False),
     Column("ts_ns", BigInteger, nullable=False),
-    Column("client_order_id", Text, nullable=False),
+    Column("client_order_id", Text, nullable=False),  # of a change of stops, the request's own id
     Column("instrument", Text, nullable=False),
     Column("side", Text),
     Column("order_type", Text),
@@ -161,6 +163,10 @@ intents = Table(
     Column("time_in_force", Text),
     Column("reduce_only", Boolean),
     Column("mark_price", ExactDecimal),
+    Column("trigger_price", ExactDecimal),
+    Column("take_profit", ExactDecimal),  # prices; 0 takes one away
+    Column("stop_loss", ExactDecimal),
+    Column("trailing_distance", ExactDecimal),
 )
 
 orders = Table(
@@ -171,7 +177,7 @@ orders = Table(
     Column("instrument", Text, nullable=False),
     Column("side", Text, nullable=False),
     Column("order_type", Text, nullable=False),
-    Column("qty", ExactDecimal, nullable=False),
+    Column("qty", ExactDecimal, nullable=False),  # as last amended
     Column("limit_price", ExactDecimal),
     Column("status", Text, nullable=False),
     Column("filled_qty", ExactDecimal, nullable=False),
@@ -195,7 +201,7 @@ fills = Table(
     _seq(),
     Column("ts_event_ns", BigInteger, nullable=False),
     Column("ts_recv_ns", BigInteger, nullable=False),
-    Column("client_order_id", Text, nullable=False),
+    Column("client_order_id", Text, nullable=False),  # empty where the order was the venue's own
     Column("instrument", Text, nullable=False),
     Column("trade_id", Text, nullable=False),
     Column("side", Text, nullable=False),
@@ -205,6 +211,7 @@ fills = Table(
     Column("is_maker", Boolean, nullable=False),
     Column("position_qty", ExactDecimal, nullable=False),
     Column("realized_pnl", ExactDecimal, nullable=False),
+    Column("cause", Text),  # why the venue traded for us: stop_loss, take_profit, trailing_stop, liquidation...
     UniqueConstraint("instrument", "trade_id"),
 )
 
@@ -220,6 +227,31 @@ funding = Table(
     Column("rate", ExactDecimal, nullable=False),
     Column("amount", ExactDecimal, nullable=False),
     UniqueConstraint("funding_id"),
+)
+
+stops = Table(
+    "stops",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("ts_recv_ns", BigInteger, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # StopsChanged, StopsRejected
+    Column("take_profit", ExactDecimal),  # what the venue now keeps for the position
+    Column("stop_loss", ExactDecimal),
+    Column("trailing_distance", ExactDecimal),
+    Column("detail", Text, nullable=False),
+)
+
+adjustments = Table(
+    "adjustments",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("adjustment_id", Text, nullable=False),
+    Column("amount", ExactDecimal, nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("adjustment_id"),
 )
 
 postings = Table(
@@ -267,5 +299,20 @@ trading_states = Table(
     Column("detail", Text, nullable=False),
 )
 
-LATER = ("trading_states",)
-"""Tables that ledgers of the first schema do not have; they are read as empty there."""
+LATER = ("trading_states", "stops", "adjustments")
+"""Tables that ledgers of an older schema do not have; they are read as empty there."""
+
+COLUMNS_LATER = {
+    "fills": ("cause",),
+    "intents": ("trigger_price", "take_profit", "stop_loss", "trailing_distance"),
+}
+"""Columns likewise, the last of their tables."""
+
+
+def columns_in(engine: Engine, table: Table) -> list[Column[Any]]:
+    """Return those columns of the table that the ledger's schema has."""
+    later = COLUMNS_LATER.get(table.name)
+    if later is None:
+        return list(table.columns)
+    present = {column["name"] for column in inspect(engine).get_columns(table.name)}
+    return [column for column in table.columns if column.name not in later or column.name in present]

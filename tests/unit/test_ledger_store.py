@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -38,10 +39,11 @@ from bot.domain.ledger import (
     LedgerEntry,
     OrderIntended,
     OrderReported,
+    PositionCutBooked,
     RunClosed,
     TradingStateChanged,
 )
-from bot.domain.orders import CancelOpen
+from bot.domain.orders import AmendOpen, CancelOpen, ChangeStops, OrderAmended, SetStops
 from bot.ports import TapeRows, Worker
 from bot.runtime.env import ProcessWorker
 from bot.store import tables
@@ -53,6 +55,17 @@ from bot.store.run_reader import RunReader
 from bot.store.sql_ledger import GENESIS, chain
 from tests.support.desk import NOW_NS, Desk
 from tests.support.money import NAME, accepted, canceled, dec, filled, funding_paid, rejected, submit
+from tests.support.venue_side import (
+    adjusted,
+    amend_rejected,
+    amended,
+    cut,
+    exit_at,
+    stops_changed,
+    stops_rejected,
+    trigger_at,
+    triggered,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN: dict[str, Any] = {
@@ -74,8 +87,11 @@ RUN: dict[str, Any] = {
 CLOSED = RunClosed(ts_ns=NOW_NS, data_hash="d", tape_hash="t", model_id="none", in_sample=False, from_ns=0, to_ns=1)
 
 
-def life() -> list[LedgerEntry]:
-    """Return a run's entries of all kinds: fills of every fate, a denial, cancels, a forecast, funding, equity."""
+def life(*, is_old: bool = False) -> list[LedgerEntry]:
+    """Return a run's entries of all kinds: fills of every fate, a denial, cancels, a forecast, funding, equity.
+
+    An old one knows nothing of amendments, triggers and what the venue does by itself.
+    """
     desk = Desk(cash="100000.10")
     forecast = ForecastUsed(
         ts_ns=NOW_NS,
@@ -102,6 +118,8 @@ def life() -> list[LedgerEntry]:
     desk.wish(CancelOpen(instrument=NAME, client_order_id=resting.client_order_id))
     desk.event(funding_paid("-0.0123"))
     desk.fill(desk.place(Side.SELL, qty="0.3", limit="100"), trade=4, price="101.7")
+    if not is_old:
+        venue_side(desk)
     desk.record += desk.orders.mark_equity(desk.marks(), NOW_NS).record
     desk.record.append(
         TradingStateChanged(
@@ -119,6 +137,31 @@ def life() -> list[LedgerEntry]:
     )
     desk.halt()
     return [*desk.record, CLOSED]
+
+
+def venue_side(desk: Desk) -> None:
+    """Live through amendments, a trigger, stops, and what the venue does by itself."""
+    order = desk.place(qty="1", limit="99", trigger=trigger_at("105"), stop_loss=exit_at("90"))
+    name = order.client_order_id
+    desk.event(accepted(name))
+    desk.wish(
+        AmendOpen(
+            instrument=NAME, client_order_id=name, qty=dec("1.2"), limit_price=dec("104"), trigger_price=dec("106")
+        )
+    )
+    desk.event(amended(name, qty="1.2", limit="104", at_ns=NOW_NS))
+    desk.event(triggered(name))
+    desk.event(filled(name, trade=5, qty="0.2", price="104"))
+    desk.wish(AmendOpen(instrument=NAME, client_order_id=name, qty=dec("0.9")))
+    desk.event(amend_rejected(name, at_ns=NOW_NS))
+    stops = SetStops(instrument=NAME, take_profit=exit_at("120"), stop_loss=exit_at("91"), trailing_distance=dec("5"))
+    desk.wish(stops)
+    desk.event(stops_changed(profit="120", loss="91", trail="5"))
+    (again,) = desk.wish(stops).send
+    assert isinstance(again, ChangeStops)
+    desk.event(stops_rejected(again.request_id))
+    desk.event(cut(qty="0.5", price="91", fee="0.02"))
+    desk.event(adjusted("0.007"))
 
 
 LIFE = life()
@@ -240,8 +283,12 @@ def test_the_newer_table_comes_and_goes_by_itself(tmp_path: Path) -> None:
     old = shape(engine)
     assert not set(tables.LATER) & set(old)
     upgrade(engine)
-    assert set(shape(engine)) == set(old) | set(tables.LATER)
-    assert versions(engine)[0] == "0002"
+    new = shape(engine)
+    assert set(new) == set(old) | set(tables.LATER)
+    for name, before in old.items():
+        added = [column[0] for column in new[name]["columns"][len(before["columns"]) :]]
+        assert added == list(tables.COLUMNS_LATER.get(name, ())), name
+    assert versions(engine)[0] == "0003"
     with engine.begin() as connection:
         command.downgrade(alembic_config(connection), "0001")
         assert connection.execute(text("SELECT count(*) FROM journal")).scalar_one() == 1
@@ -261,19 +308,36 @@ def first_schema(directory: Path, entries: Sequence[LedgerEntry]) -> Path:
 
 def test_a_ledger_of_the_first_schema_still_opens(tmp_path: Path) -> None:
     """What it does not have is empty, and its books are checked like any other's."""
-    directory = first_schema(tmp_path, [e for e in LIFE if not isinstance(e, TradingStateChanged)])
+    old = [entry for entry in life(is_old=True) if not isinstance(entry, TradingStateChanged)]
+    directory = first_schema(tmp_path, old)
     reader = RunReader(directory)
-    assert list(reader.frame("trading_states").columns) == [c.name for c in tables.trading_states.columns]
-    assert len(reader.frame("trading_states")) == 0
-    assert len(reader.frame("fills")) == 4
+    for table in tables.metadata.sorted_tables:
+        frame = reader.frame(table.name)
+        assert list(frame.columns) == [column.name for column in table.columns]
+        assert bool(len(frame)) is (table.name not in tables.LATER)
+        for name in tables.COLUMNS_LATER.get(table.name, ()):
+            assert frame[name].isna().all()
+    fills = reader.fills()
+    assert len(fills) == 4
+    assert fills["decision_id"].notna().all()
     reader.close()
-    assert not [problem for problem in audit_run(directory).problems if "trading_states" in problem]
+    late = [*tables.LATER, "columns are missing"]
+    assert not [problem for problem in audit_run(directory).problems if any(name in problem for name in late)]
 
 
 def test_a_table_that_was_dropped_is_noticed(tmp_path: Path) -> None:
-    """The journal tells of states that the table should hold."""
-    problems = audit_run(first_schema(tmp_path, LIFE)).problems
+    """The journal tells of rows that the table should hold, or the column."""
+    entries = [entry for entry in LIFE if not isinstance(entry, PositionCutBooked)]
+    problems = audit_run(first_schema(tmp_path, entries)).problems
     assert "trading_states: the table is missing, the journal makes 2 rows" in problems
+    assert "stops: the table is missing, the journal makes 2 rows" in problems
+    assert "intents: columns are missing, the journal makes rows with them" in problems
+
+
+def test_a_schema_without_room_for_the_venues_own_executions_is_refused(tmp_path: Path) -> None:
+    """Going back would make fills of ours of them."""
+    with pytest.raises(RuntimeError, match="1 executions are the venue's own"):
+        first_schema(tmp_path, LIFE)
 
 
 def test_no_column_of_money_is_a_float() -> None:
@@ -392,9 +456,34 @@ def test_every_order_is_told_as_it_ended(whole: RunReader) -> None:
         "filled",
         "filled",
         "open",
+        "open",
         "rejected",
         "submitted",
     ]
+    (changed,) = [
+        entry.event for entry in LIFE if isinstance(entry, OrderReported) and isinstance(entry.event, OrderAmended)
+    ]
+    row = orders.loc[changed.client_order_id]
+    assert (row["qty"], row["limit_price"], row["filled_qty"]) == (dec("1.2"), dec(104), dec("0.2"))
+
+
+def test_what_was_asked_of_the_venue_is_told_in_full(whole: RunReader) -> None:
+    """An order's trigger and exits, what an amendment and a change of stops would have; None for what stays."""
+    intents = whole.frame("intents")
+    columns = ["kind", "qty", "limit_price", *tables.COLUMNS_LATER["intents"]]
+    rows = [tuple(None if pd.isna(v) else v for v in row) for row in intents[columns].itertuples(index=False)]
+    assert ("submit", dec(1), dec(99), dec(105), None, dec(90), None) in rows
+    assert ("amend", dec("1.2"), dec(104), dec(106), None, None, None) in rows
+    assert ("amend", dec("0.9"), None, None, None, None, None) in rows
+    assert rows.count(("stops", None, None, None, dec(120), dec(91), dec(5))) == 2
+    stops = whole.frame("stops")
+    assert list(stops["kind"]) == ["StopsChanged", "StopsRejected"]
+    assert list(stops.iloc[0][["take_profit", "stop_loss", "trailing_distance"]]) == [dec(120), dec(91), dec(5)]
+    assert stops["detail"].iloc[1].endswith("10001: no")
+    (made,) = whole.frame("adjustments").to_dict("records")
+    assert (made["adjustment_id"], made["amount"], made["reason"]) == ("fund-1", dec("0.007"), "owed")
+    balances = whole.frame("balances").set_index("account")["amount"]
+    assert balances["insurance"] == dec("-0.007")
 
 
 def test_the_books_on_disk_balance(whole: RunReader) -> None:
@@ -420,9 +509,11 @@ def test_all_that_happened_is_in_the_tables(whole: RunReader) -> None:
         "decisions": ["DecisionMade"],
         "denials": ["RiskDenied"],
         "forecasts": ["ForecastUsed"],
-        "intents": ["OrderIntended", "CancelIntended"],
+        "intents": ["OrderIntended", "AmendIntended", "StopsIntended", "CancelIntended"],
         "order_events": ["OrderReported"],
-        "fills": ["FillBooked"],
+        "stops": ["StopsReported"],
+        "adjustments": ["AdjustmentBooked"],
+        "fills": ["FillBooked", "PositionCutBooked"],
         "funding": ["FundingBooked"],
         "equity": ["EquityMarked"],
         "trading_states": ["TradingStateChanged"],
@@ -436,8 +527,12 @@ def test_all_that_happened_is_in_the_tables(whole: RunReader) -> None:
     assert decoded == LIFE
     fills = whole.fills()
     intents = {e.order.client_order_id: e for e in LIFE if isinstance(e, OrderIntended)}
-    assert len(fills) == len(whole.frame("fills")) == 4
+    assert len(fills) == len(whole.frame("fills")) == 6
+    (own,) = [row for row in fills.to_dict("records") if isinstance(row["cause"], str)]
+    assert (own["cause"], own["client_order_id"], own["trade_id"]) == ("stop_loss", "", "own-1")
     for row in fills.to_dict("records"):
+        if row is own or isinstance(row["cause"], str):
+            continue
         assert row["decision_id"] == intents[row["client_order_id"]].decision_id
         assert row["mark_price"] == intents[row["client_order_id"]].mark_price
 
@@ -609,6 +704,43 @@ def test_an_audit_notices_any_changed_cell(name: str, audited: tuple[Path, bytes
     assert is_noticed(audited, f"DELETE FROM {name} WHERE {where}", *key)
 
 
+FORGED: dict[str, tuple[Any, str]] = {
+    "an amendment of nothing": (
+        lambda: [e for e in LIFE if not (isinstance(e, OrderIntended) and e.order.trigger is not None)],
+        "which was never intended",
+    ),
+    "an order that became more than was asked": (
+        lambda: [
+            replace(e, event=replace(e.event, qty=dec("1.201")))
+            if isinstance(e, OrderReported) and isinstance(e.event, OrderAmended)
+            else e
+            for e in LIFE
+        ],
+        "became 1.201, more than was asked for",
+    ),
+    "a refusal of stops that were not sent": (
+        lambda: [e for e in LIFE if type(e).__name__ != "StopsIntended"],
+        "refuses r000000-sma",
+    ),
+    "a fill of the other side": (
+        lambda: [replace(e, fill=replace(e.fill, side=Side.SELL)) if isinstance(e, FillBooked) else e for e in LIFE],
+        "which was never intended like that",
+    ),
+    "more filled than was ordered": (
+        lambda: [replace(e, fill=replace(e.fill, qty=dec("1.501"))) if isinstance(e, FillBooked) else e for e in LIFE],
+        "more than was asked for",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_an_audit_holds_what_became_against_what_was_asked(name: str, tmp_path: Path) -> None:
+    """Of a journal that is whole in itself, chain and all, and still can not be true."""
+    make, words = FORGED[name]
+    finished(tmp_path, make()).close()
+    assert any(words in problem for problem in audit_run(tmp_path).problems)
+
+
 @pytest.mark.parametrize("column", ["ledger_hash", "tape_hash", "data_hash", "model_id", "start_cash", "status"])
 def test_an_audit_notices_a_run_that_says_otherwise_than_its_journal(column: str, audited: tuple[Path, bytes]) -> None:
     """What the journal's entries hold of the run, its own row cannot be made to contradict."""
@@ -650,11 +782,11 @@ def test_a_run_without_bars_has_no_tape(whole: RunReader) -> None:
 
 def test_the_tape_comes_back_and_its_hash_ignores_the_cuts(tmp_path: Path) -> None:
     hashes = set()
-    for cut in (1, 3, 10):
-        directory = tmp_path / str(cut)
+    for size in (1, 3, 10):
+        directory = tmp_path / str(size)
         store = write(directory, [])
-        for start in range(0, 10, cut):
-            store.write_tape(tape_rows(min(cut, 10 - start), start))
+        for start in range(0, 10, size):
+            store.write_tape(tape_rows(min(size, 10 - start), start))
         hashes.add(store.tape_hash())
         store.finish()
         reader = RunReader(directory)

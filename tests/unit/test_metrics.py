@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from bot.core.equity import ProfitCurve
 from bot.domain.instrument import Instrument
-from bot.report.equity import DAY_NS, HOUR_NS, drawdown, longest_drawdown_ns, sharpe, sharpe_error, sortino
+from bot.report.equity import (
+    DAY_NS,
+    HOUR_NS,
+    drawdown,
+    equity_curve,
+    longest_drawdown_ns,
+    sharpe,
+    sharpe_error,
+    sortino,
+)
 from bot.report.forecasts import apart
 from bot.report.metrics import compute_metrics
 from bot.report.round_trips import fold_round_trips
@@ -34,8 +43,9 @@ BTC = Instrument(
 _FRAMES = {
     "fills": (
         "ts_event_ns client_order_id trade_id instrument side price qty fee is_maker position_qty realized_pnl "
-        "decision_id mark_price"
+        "decision_id mark_price cause"
     ),
+    "adjustments": "ts_event_ns amount reason",
     "funding": "ts_event_ns instrument position_qty mark_price rate amount",
     "decisions": "decision_id ts_ns strategy instrument trigger reason action position_qty close_price",
     "denials": "decision_id ts_ns instrument code detail",
@@ -54,6 +64,7 @@ def fill(
     is_maker: bool = False,
     decision_id: int | None = None,
     instrument: str = "BTCUSDT",
+    cause: str | None = None,
 ) -> dict[str, Any]:
     """Return a fill so many minutes after the start."""
     amounts = {"price": Decimal(price), "qty": Decimal(qty), "fee": Decimal(fee)}
@@ -64,6 +75,7 @@ def fill(
         "is_maker": is_maker,
         "decision_id": decision_id,
         "mark_price": None if mark is None else Decimal(mark),
+        "cause": cause,
         **amounts,
     }
 
@@ -161,6 +173,7 @@ def run_of(
         denials=tables["denials"],
         orders=tables["orders"],
         forecasts=forecasts or {},
+        adjustments=tables["adjustments"],
     )
 
 
@@ -240,6 +253,44 @@ def test_round_trips_add_up_to_the_change_in_equity(
     assert metrics["unexplained_pnl"] == pytest.approx(0, abs=1e-9)
     steps = metrics["pnl_at_marks"] - metrics["fees"] + metrics["funding"] - metrics["slippage"]
     assert steps == pytest.approx(metrics["net_pnl"], abs=1e-9)
+
+
+def test_what_the_venue_did_by_itself_is_told_apart() -> None:
+    """A stop and a liquidation end trips with their own reasons, cost no slippage, and what the fund paid is no profit
+    of any trip."""
+    fills = [
+        fill(1, "buy", "100", "1", "0.1", decision_id=1, mark="99.5"),
+        fill(2, "sell", "95", "1", "0.1", cause="stop_loss"),
+        fill(3, "buy", "100", "20", "1", decision_id=2, mark="100"),
+        fill(4, "sell", "60", "5", "1", cause="liquidation"),
+        fill(4, "sell", "48", "15", "1", cause="liquidation"),
+    ]
+    funded = [{"ts_event_ns": START_NS + 4 * MINUTE_NS, "amount": Decimal("12.2"), "reason": "owed"}]
+    data = run_of(bars_of([100.0] * 6, fills), fills, decisions=[decision(n, "up") for n in (1, 2)], adjustments=funded)
+    stopped, taken = fold_round_trips(data)
+    assert (stopped.exit_cause, stopped.exit_reason, stopped.is_taken) == (
+        "stop_loss",
+        "stop loss, kept by the venue",
+        False,
+    )
+    assert (taken.exit_cause, taken.is_taken) == ("liquidation", True)
+    assert taken.exit_reason.startswith("LIQUIDATED")
+    metrics = compute_metrics(data)
+    assert metrics["venue_executions"] == {"liquidation": 2, "stop_loss": 1}
+    assert metrics["liquidations"] == 1
+    assert metrics["fills_without_mark"] == 0
+    assert metrics["insurance"] == pytest.approx(12.2)
+    assert metrics["end_equity"] == pytest.approx(1000 - 5.2 - 200 - 780 - 3 + 12.2)
+    assert metrics["unexplained_pnl"] == pytest.approx(0, abs=1e-9)
+    steps = metrics["pnl_at_marks"] - metrics["fees"] + metrics["funding"] - metrics["slippage"] + metrics["insurance"]
+    assert steps == pytest.approx(metrics["net_pnl"], abs=1e-9)
+
+
+def test_what_the_fund_paid_is_in_the_curve_from_then_on() -> None:
+    """As a fill at the very instant of a bar's close follows the bar, so does this."""
+    funded = [{"ts_event_ns": START_NS + minute * MINUTE_NS, "amount": Decimal(1)} for minute in (2, 4)]
+    curve = equity_curve(run_of(bars_of([100.0] * 5), adjustments=funded))
+    assert curve.equity.tolist() == [1000, 1000, 1000, 1001, 1001, 1002]
 
 
 # --- the equity curve -------------------------------------------------------------------------------------------------

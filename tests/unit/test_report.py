@@ -23,7 +23,7 @@ from bot.report.view import look
 from tests.unit.test_metrics import MINUTE_NS, START_NS, bars_of, decision, fill, paid, run_of
 
 ATTACK = "<script>alert(1)</script>"
-SECTIONS = "equity months price exposure forecasts trips costs trades denials identity reading"
+SECTIONS = "equity months price exposure forecasts trips costs fills trades denials identity reading"
 
 
 class Page(HTMLParser):

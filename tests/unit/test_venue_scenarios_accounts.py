@@ -593,6 +593,26 @@ LIQUIDATION = table("""
       40 insurance 10.3725 USDT
       = wallet 0
 
+## what a taker does at a trade counts before that trade is judged
+    # 8 are left when 89.9 is judged: 99.1 - 10.1 - 0.0899 - 8 * 10.1 = 8.1101 covers 8 * 0.899 + 0.76 = 7.952. At 85:
+    # -31.0899 of 7.56; bankrupt at (85 + 31.0899 / 8) / 0.999 = 88.975, up to 89: 8 * -11, 8 * 89 * 0.001.
+    deposit 100 USDT
+    leverage 20
+    trades 10:100 20:100 30:89.9 40:85
+    > 11 a buy 9
+      11 a New
+    > 20
+      20 a fill buy 9 @ 100 taker fee 0.9
+      20 a Filled
+    > 25 b sell 1
+      25 b New
+    > 30
+      30 b fill sell 1 @ 89.9 taker fee 0.0899 pnl -10.1
+      30 b Filled
+    > 40
+      40 liquidation -31.0899 of 7.56
+      40 TakeOver_PassThrough fill sell 8 @ 89 taker fee 0.712 pnl -88
+
 ## a position of a higher tier is reduced to the tier below
     # 30 at 100, leverage 20, 210 USDT, less 3: 207. The second tier: maintenance 30 m * 0.025 - 15 + 2.85.
     # At 95: cover 57, maintenance 59.1. Down to 1000 / 95 = 10.526: 19.474 go at 95, which costs 97.37 and 1.85003.

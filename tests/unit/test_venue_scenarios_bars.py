@@ -191,6 +191,41 @@ RESTING = table("""
       20 b fill buy 1 @ 98 maker fee 0.049
       20 b Filled
 
+## a price amended inside a bar rests from the next one on
+    bars 0:100,101,99.9,100.5 10:100,101,98,99.6 20:99.6,99.7,98,99
+    > 5 a buy 1 @97
+      5 a New
+    > 12 amend a price=99
+      12 a New price 99
+    > 20
+    > 30
+      30 a fill buy 1 @ 99 maker fee 0.0495
+      30 a Filled
+
+## less quantity inside a bar keeps the place
+    bars 0:100,101,99.9,100.5 10:100,101,98,99.6
+    > 5 a buy 2 @99
+      5 a New
+    > 12 amend a qty=1
+      12 a New qty 1
+    > 20
+      20 a fill buy 1 @ 99 maker fee 0.0495
+      20 a Filled
+
+## a taker inside a bar meets another account's bid that its open has passed
+    accounts A B
+    bars 0:100,101,99.9,100.5 10:99.5,100,99,99.6
+    > 5 a buy 1 @99.8
+      5 a New
+    > 12 B: b sell 2
+      12 B:b New
+      12 a fill buy 1 @ 99.8 maker fee 0.0499
+      12 a Filled
+      12 B:b fill sell 1 @ 99.8 taker fee 0.0998
+      12 B:b PartiallyFilled 1
+      12 B:b fill sell 1 @ 99.5 taker fee 0.0995
+      12 B:b Filled
+
 ## bars that pass over a hole
     bars 0:100,101,99.5,100.5 50:97,98,96,97.5
     > 5 a buy 1 @99

@@ -287,6 +287,60 @@ ATTACHED = table("""
       40 SL1 Triggered
       40 SL1 New
 
+## one trade fills an entry and is beyond its stop already
+    trades 10:100 20:98.9 30:99.2
+    > 11 a buy 1 @99.5 sl=99
+      11 a New
+    > 20                                      # *inferred*: the price is there when the stop comes, so it fires
+      20 a fill buy 1 @ 99.5 maker fee 0.04975
+      20 a Filled
+      20 SL1 Untriggered sell 1 <=99
+      20 SL1 Triggered
+      20 SL1 New
+    > 30
+      30 SL1 fill sell 1 @ 99.2 taker fee 0.0992 pnl -0.3
+      30 SL1 Filled
+
+## a market entry beyond its target takes it at once
+    trades 10:100 20:101 30:100
+    > 11 a buy 1 tp=100.5
+      11 a New
+    > 20
+      20 a fill buy 1 @ 101 taker fee 0.101
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=100.5
+      20 TP1 Triggered
+      20 TP1 New
+    > 30
+      30 TP1 fill sell 1 @ 100 taker fee 0.1 pnl -1
+      30 TP1 Filled
+
+## an order that fills nothing leaves no exits
+    trades 10:100 20:100.3
+    > 11 a buy 1 ticks=1 tp=105 sl=95
+      11 a New
+    > 20
+      20 a Cancelled EC_NoImmediateQtyToFill
+      = stops none
+
+## an order of ours that closes at the price of our target leaves nothing to it
+    trades 10:100 20:100 30:110 40:111
+    > 11 a buy 1 tp=105 sl=95
+      11 a New
+    > 20
+      20 a fill buy 1 @ 100 taker fee 0.1
+      20 a Filled
+      20 TP1 Untriggered sell 1 >=105
+      20 SL1 Untriggered sell 1 <=95
+    > 21 b sell 1 @105
+      21 b New
+    > 40
+      30 b fill sell 1 @ 105 maker fee 0.0525 pnl 5
+      30 b Filled
+      30 TP1 Cancelled CancelByTpSlTsClear
+      30 SL1 Cancelled CancelByTpSlTsClear
+      = position 0
+
 ## an order canceled before it filled leaves no exits
     trades 10:100 20:99
     > 11 a buy 1 @99.5 tp=110 sl=90

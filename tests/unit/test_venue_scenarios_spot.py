@@ -137,9 +137,9 @@ QUOTE = table("""
     trades 10:100 20:80
     > 11 a buy 1000 quote
       11 a New
-    > 20                                      # 1000 / 80 = 12.5
+    > 20                                      # 1000 / 80 = 12.5, not the 10 that it would have been at 100
       20 a fill buy 12.5 @ 80 taker fee 0.0125 BTC
-      20 a Filled
+      20 a Filled qty 12.5
       = wallet USDT 9000
       = wallet BTC 12.4875
 

@@ -280,6 +280,33 @@ CONDITIONAL = table("""
       12 a Cancelled CancelByUser
     > 20
 
+## the trigger of the instant at which a cancel arrives came first
+    trades 10:100 20:105 30:106
+    > 11 a buy 1 >=105
+      11 a Untriggered
+    > 20 cancel a
+      20 a Triggered
+      20 a New
+      20 a Cancelled CancelByUser
+    > 30
+      = position 0
+
+## a waiting order is amended within the filters
+    limits qty_max=50
+    trades 10:100
+    > 11 a buy 1 @105 >=105
+      11 a Untriggered
+    > 12 amend a qty=51
+      12 refused 10001
+    > 13 amend a qty=0.01
+      13 refused 110094
+    > 14 amend a qty=0
+      14 refused 110064
+    > 15 amend a price=105.05
+      15 refused 110003
+    > 16 amend a at=105.05
+      16 refused 110003
+
 ## after its trigger there is no trigger to amend
     trades 10:100 20:105
     > 11 a buy 1 @104 >=105

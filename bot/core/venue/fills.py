@@ -87,7 +87,7 @@ class Fills:
         index = market.price_at(PriceSource.INDEX, ts_ns)
         buy, sell = market.contract.band_ticks(mark=mark, index=mark if index is None else index)
         bound = max(1, buy if side is Side.BUY else sell)
-        last = market.price_at(PriceSource.LAST, ts_ns)
+        last = self._floor.touch_price(market, side, ts_ns)
         tolerance = request.slippage_ticks
         if last is not None and request.slippage_fraction is not None:
             tolerance = int(last * request.slippage_fraction)
@@ -120,6 +120,8 @@ class Fills:
         live.record = replace(
             record,
             status=Status.PARTIALLY_FILLED if live.open_steps else Status.FILLED,
+            # One sized in the quote coin buys more than it was first reckoned to where the price is better.
+            qty=max(record.qty, filled),
             filled_qty=filled,
             filled_value=record.filled_value + qty * price,
             fee=record.fee + execution.fee,

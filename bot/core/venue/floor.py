@@ -10,6 +10,7 @@ from bot.core.venue.market import FillModel, Live, Market
 from bot.core.venue.orders import OrderChanged, PriceSource, RejectReason, Status, Told
 from bot.core.venue.queue import Through, Touch
 from bot.core.venue.screening import Screen
+from bot.domain.instrument import Side
 
 
 class Floor:
@@ -105,6 +106,15 @@ class Floor:
             return False
         market.book.advance(ts_ns)
         return market.book.is_trusted
+
+    def touch_price(self, market: Market, side: Side, ts_ns: int) -> int | None:
+        """Return the price at which a taker of `side` begins: the book's best, else the last price."""
+        if self.has_book(market, ts_ns):
+            assert market.book is not None
+            best = market.book.best_ask() if side is Side.BUY else market.book.best_bid()
+            if best is not None:
+                return best
+        return market.price_at(PriceSource.LAST, ts_ns)
 
     def find(self, market: Market, order_id: str) -> Live | None:
         return market.resting.get(order_id) or market.taking.get(order_id) or market.waiting.get(order_id)

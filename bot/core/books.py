@@ -1,0 +1,190 @@
+"""Books whatever moves money: executions, ours and the venue's own, funding, and what the venue's fund makes good.
+
+Each execution, settlement and adjustment is booked once, by the venue's id of it, however often it is told.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, DecimalException
+
+from bot.core.order import Order
+from bot.core.portfolio import Portfolio
+from bot.core.protections import Protections
+from bot.core.risk import Mark
+from bot.domain.account import ZERO, Position
+from bot.domain.errors import InvariantBroken
+from bot.domain.ledger import (
+    AdjustmentBooked,
+    EquityMarked,
+    FillBooked,
+    FundingBooked,
+    LedgerEntry,
+    PositionCutBooked,
+)
+from bot.domain.orders import AccountEvent, CashAdjusted, FundingPaid, OrderFilled, PositionCut
+
+_ROUNDING = Decimal("1e-9")  # quote currency: what sums of 28 digits may differ by in another order
+
+
+class Books:
+    """The account's books, and the protections that watch them.
+
+    Args:
+        portfolio: positions and cash.
+        protections: are told of every execution and settlement.
+    """
+
+    def __init__(self, portfolio: Portfolio, protections: Protections) -> None:
+        self._portfolio = portfolio
+        self._protections = protections
+        self._cuts: set[tuple[str, str]] = set()
+        self._settled: set[str] = set()
+
+    def position(self, instrument: str) -> Position:
+        """Return what is held; flat for an instrument that is not traded."""
+        return self._portfolio.positions.get(instrument) or Position(instrument=instrument)
+
+    def fill(self, fill: OrderFilled, *, is_first: bool, order: Order, now_ns: int) -> list[LedgerEntry]:
+        """Book an execution of `order`, which counts it already; return the entries."""
+        qty_before = self._portfolio.positions[fill.instrument].qty
+        realized, postings = self._portfolio.fill(fill)
+        entry = FillBooked(
+            ts_ns=now_ns,
+            status=order.status,
+            fill=fill,
+            position_qty=self._portfolio.positions[fill.instrument].qty,
+            realized_pnl=realized,
+            postings=postings,
+        )
+        changed = self._protections.see_fill(
+            fill, realized_pnl=realized, qty_before=qty_before, is_first=is_first, now_ns=now_ns
+        )
+        return [entry, *changed]
+
+    def cut(self, cut: PositionCut, now_ns: int) -> list[LedgerEntry]:
+        """Book an execution of the venue's own; return the entries, none for a repeat.
+
+        Raises:
+            InvariantBroken: of an instrument that is not traded, or with impossible numbers.
+        """
+        self._know(cut.instrument, f"the venue's execution {cut.trade_id}")
+        is_finite = cut.qty.is_finite() and cut.price.is_finite() and cut.fee.is_finite()
+        if not (is_finite and cut.qty > 0 and cut.price > 0):
+            raise InvariantBroken(f"the venue's execution {cut.trade_id} has impossible numbers")
+        if (cut.instrument, cut.trade_id) in self._cuts:
+            return []
+        self._cuts.add((cut.instrument, cut.trade_id))
+        qty_before = self._portfolio.positions[cut.instrument].qty
+        realized, postings = self._portfolio.fill(cut)
+        entry = PositionCutBooked(
+            ts_ns=now_ns,
+            cut=cut,
+            position_qty=self._portfolio.positions[cut.instrument].qty,
+            realized_pnl=realized,
+            postings=postings,
+        )
+        changed = self._protections.see_fill(
+            cut, realized_pnl=realized, qty_before=qty_before, is_first=False, now_ns=now_ns
+        )
+        return [entry, *changed]
+
+    def funding(self, funding: FundingPaid, now_ns: int) -> list[LedgerEntry]:
+        """Book a settlement; return the entries, none for a repeat.
+
+        Raises:
+            InvariantBroken: of an instrument that is not traded.
+        """
+        self._know(funding.instrument, "funding")
+        if funding.funding_id in self._settled:
+            return []
+        self._settled.add(funding.funding_id)
+        postings = self._portfolio.funding(funding)
+        self._protections.see_funding(funding.instrument, funding.amount)
+        return [FundingBooked(ts_ns=now_ns, funding=funding, postings=postings)]
+
+    def adjustment(self, adjustment: CashAdjusted, now_ns: int) -> list[LedgerEntry]:
+        """Book a change of the balance by the venue; return the entries, none for a repeat.
+
+        Raises:
+            InvariantBroken: the amount is no number.
+        """
+        if not adjustment.amount.is_finite():
+            raise InvariantBroken(f"adjustment {adjustment.adjustment_id}: the amount is {adjustment.amount}")
+        if adjustment.adjustment_id in self._settled:
+            return []
+        self._settled.add(adjustment.adjustment_id)
+        postings = self._portfolio.adjust(adjustment)
+        return [AdjustmentBooked(ts_ns=now_ns, adjustment=adjustment, postings=postings)]
+
+    def mark(self, marks: Mapping[str, Mark | None], now_ns: int) -> list[LedgerEntry]:
+        """Return the entry of what the account is worth, none where a held instrument has no price yet."""
+        held = {name: marks.get(name) for name, p in self._portfolio.positions.items() if p.qty}
+        prices = {name: mark.price for name, mark in held.items() if mark is not None}
+        if len(prices) < len(held):
+            return []
+        unrealized = self._portfolio.unrealized_pnl(prices)
+        return [
+            EquityMarked(
+                ts_ns=now_ns,
+                cash=self._portfolio.cash,
+                unrealized_pnl=unrealized,
+                equity=self._portfolio.cash + unrealized,
+                marks=tuple(
+                    (name, self._portfolio.positions[name].qty, price) for name, price in sorted(prices.items())
+                ),
+            )
+        ]
+
+    def equity(self, marks: Mapping[str, Mark | None]) -> Decimal | None:
+        """Return cash and unrealized profit: None where a held instrument has no mark, NaN beyond all reckoning."""
+        equity = self._portfolio.cash
+        try:
+            for name, position in self._portfolio.positions.items():
+                if position.qty:
+                    mark = marks.get(name)
+                    if mark is None:
+                        return None
+                    equity += position.unrealized_pnl(mark.price)
+        except DecimalException:
+            return Decimal("NaN")
+        return equity
+
+    def _know(self, instrument: str, what: str) -> None:
+        if instrument not in self._portfolio.positions:
+            raise InvariantBroken(f"{what} of {instrument}, which is not traded in this run")
+
+
+def differences(
+    portfolio: Portfolio, *, cash: Decimal, positions: Mapping[str, Position], untold: Iterable[AccountEvent]
+) -> list[str]:
+    """Return where our books and the venue's contradict each other, in words that name both sides.
+
+    Quantities must be equal, and so must cash less what the open positions cost. The two parts of that alone need not
+    be: they depend on the order in which executions are booked, and ours come to us in the order of their delays.
+
+    Args:
+        portfolio: our books.
+        cash: the venue's balance.
+        positions: the venue's, by instrument.
+        untold: what the venue has done and we have not been told of yet.
+    """
+    qty = {name: position.qty for name, position in portfolio.positions.items()}
+    worth = portfolio.cash - sum((position.entry_value for position in portfolio.positions.values()), ZERO)
+    for event in untold:
+        match event:
+            case OrderFilled() | PositionCut():
+                signed = event.qty * event.side.sign
+                qty[event.instrument] = qty.get(event.instrument, ZERO) + signed
+                worth -= signed * event.price + event.fee
+            case FundingPaid() | CashAdjusted():
+                worth += event.amount
+            case _:
+                pass  # it moves no money
+    found = []
+    for name in sorted(qty.keys() | positions.keys()):
+        ours, theirs = qty.get(name, ZERO), positions[name].qty if name in positions else ZERO
+        if ours != theirs:
+            found.append(f"of {name} we hold {ours:f}, and the venue says {theirs:f}")
+    venue_worth = cash - sum((position.entry_value for position in positions.values()), ZERO)
+    if not abs(worth - venue_worth) <= _ROUNDING:
+        found.append(f"cash less the cost of open positions is {worth:f} here, and {venue_worth:f} at the venue")
+    return found
