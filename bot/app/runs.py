@@ -36,6 +36,7 @@ def read_run(directory: Path) -> RunData:
             tape=reader.tape(),
             fills=reader.fills(),
             funding=reader.frame("funding"),
+            adjustments=reader.frame("adjustments"),
             decisions=reader.frame("decisions"),
             denials=reader.frame("denials"),
             trading_states=reader.frame("trading_states"),
