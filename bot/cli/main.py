@@ -19,7 +19,10 @@ _LAZY: Final = {
     "report": "bot.cli.replay:report",
     "data": "bot.cli.data:data_app",
     "features": "bot.cli.features:features_app",
+    "train": "bot.cli.train:train",
+    "models": "bot.cli.models:models_app",
     "plot": "bot.cli.plot:plot",
+    "emulator": "bot.cli.emulator:emulator",
     "ledger": "bot.cli.ledger:ledger_app",
     "db": "bot.cli.ledger:db_app",
 }
