@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bot.core.durations import Duration, parse_duration
 from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
-from bot.runtime.settings import FeeRate, TierSettings, Time, _put, _read
+from bot.runtime.settings import FeeRate, TierSettings, Time, put_value, read_toml
 
 SPEED_MAX = 60.0  # loopback latency times this stays well inside the tightest window, a second
 
@@ -207,12 +207,12 @@ def load_emulator(path: Path, overrides: Sequence[str] = ()) -> EmulatorSettings
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    values = _read(path)
+    values = read_toml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override}: write key=value, such as --set server.port=0")
-        _put(values, key.strip().split("."), text.strip(), f"--set {override}")
+        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
     try:
         return EmulatorSettings(**values)
     except ValidationError as error:

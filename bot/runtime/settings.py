@@ -368,15 +368,15 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    values = _read(path) if path is not None else {}
+    values = read_toml(path) if path is not None else {}
     for name, text in os.environ.items():
         if name.startswith("BOT_") and "__" in name:
-            _put(values, name.removeprefix("BOT_").lower().split("__"), text, name)
+            put_value(values, name.removeprefix("BOT_").lower().split("__"), text, name)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override}: write key=value, such as --set run.seed=7")
-        _put(values, key.strip().split("."), text.strip(), f"--set {override}")
+        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -385,7 +385,12 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         raise ConfigError("\n".join(problems)) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a settings file's tables, numbers exact.
+
+    Raises:
+        ConfigError: it is not there, or no TOML.
+    """
     try:
         with path.open("rb") as file:
             return tomllib.load(file, parse_float=Decimal)
@@ -395,7 +400,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def _put(values: dict[str, Any], key: Sequence[str], text: str, origin: str) -> None:
+def put_value(values: dict[str, Any], key: Sequence[str], text: str, origin: str) -> None:
+    """Set one value of nested tables; a text that reads as a TOML value becomes that.
+
+    Raises:
+        ConfigError: what lies above the key is no table; the message names where it came from.
+    """
     table = values
     for part in key[:-1]:
         inner: Any = table.setdefault(part, {})
