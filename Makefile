@@ -64,8 +64,10 @@ demo: venv
 	$(BIN)/bot replay --config config/demo.toml
 	$(BIN)/bot ledger check runs/latest
 
+# Each file's tests stay together in one of the workers.
+WORKERS ?= 2
 test: check
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests
 
 bench: venv
 	$(BIN)/python -m benchmarks.run
