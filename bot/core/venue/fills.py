@@ -120,8 +120,8 @@ class Fills:
         live.record = replace(
             record,
             status=Status.PARTIALLY_FILLED if live.open_steps else Status.FILLED,
-            # One sized in the quote coin buys more than it was first reckoned to where the price is better.
-            qty=max(record.qty, filled),
+            # One sized in the quote coin buys more or less than it was first reckoned to, as the price is.
+            qty=filled if live.budget is not None and not live.open_steps else max(record.qty, filled),
             filled_qty=filled,
             filled_value=record.filled_value + qty * price,
             fee=record.fee + execution.fee,
