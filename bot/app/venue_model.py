@@ -11,6 +11,7 @@ from bot.core.venue.book_tape import BookTape
 from bot.core.venue.contract import ASSUMED_TIER, Contract, FeeRates, TierRow, linear_contract
 from bot.core.venue.market import FillModel, Market, Stream, neutral, optimistic, pessimistic
 from bot.core.venue.orders import PriceSource
+from bot.core.venue.queue import Through, Touch
 from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BookDeltaBatch
@@ -78,10 +79,14 @@ def make_venue_model(settings: Settings, market: Iterable[tuple[Instrument, Mark
 def _make_market(settings: Settings, instrument: Instrument, history: MarketHistory) -> Market:
     given = next((each for each in settings.market.instruments if each.name == instrument.name), None)
     is_bars = history.source_scale_ns is not None
+    book = BookTape(instrument) if given is not None and given.book is not None and not is_bars else None
+    model = fill_model(settings)
+    has_queue = not isinstance(model.queue, Touch | Through)
     made = Market(
         _contract_of(settings, instrument),
         is_bars=is_bars,
-        book=BookTape(instrument) if given is not None and given.book is not None and not is_bars else None,
+        book=book,
+        is_counted=model.impact is not None or (has_queue and not is_bars and book is None),
     )
     if given is not None and given.marks is not None:
         marks = read_marks(instrument, given.marks, settings.run.start, settings.run.end)

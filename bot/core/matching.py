@@ -20,6 +20,7 @@ from bot.core.venue.facts import CancelType, Refusal
 from bot.core.venue.fills import Fills
 from bot.core.venue.filters import (
     DUPLICATE,
+    NOTIONAL,
     UNKNOWN,
     check_exit_sides,
     check_shape,
@@ -289,9 +290,12 @@ class VenueModel:
             self._ids[live.account, live.record.client_order_id] = live.order_id
 
     def _resolve_close(self, account: str, live: Live) -> Refusal | None:
-        """Give an order of quantity 0 the quantity of the position it closes."""
+        """Give an order of quantity 0 the quantity of the position it closes; spot has none."""
         if live.record.qty:
             return None
+        contract = self.markets[live.record.instrument].contract
+        if contract.kind == "spot":
+            return refuse(contract, NOTIONAL, "the amount does not pay for the least quantity")
         qty = abs(self.accounts[account].state.qty(live.key))
         if not qty:
             return Refusal(code="110017", reason="current position is zero, cannot fix reduce-only order qty")

@@ -143,6 +143,12 @@ QUOTE = table("""
       = wallet USDT 9000
       = wallet BTC 12.4875
 
+## an amount that buys no lot is refused
+    kind spot
+    trades 10:100 20:101
+    > 11 a buy 0.05 quote                     # 0.0005 at 100: below the step, so below any least value
+      11 refused 170140
+
 ## quote crumbs that buy no lot are left over
     kind spot
     trades 10:100 20:101

@@ -23,7 +23,7 @@ Queue = Touch | Probabilistic | RiskAverse | Through
 class BarPath(StrEnum):
     """Which way the price is taken to have gone through a bar."""
 
-    ADVERSE = "adverse"  # first to the extreme that hurts the position; no profit is taken in the bar of an entry
+    ADVERSE = "adverse"  # to the extreme that hurts first; what rested takes no profit in the bar of its entry
     NEAREST = "nearest"  # first to the extreme that is nearer to the open
     FAVORABLE = "favorable"  # first to the extreme that helps the position
 
