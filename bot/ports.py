@@ -17,6 +17,7 @@ from bot.domain.account import Position
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import LedgerEntry, RiskDenied
 from bot.domain.market import BarBatch, ForecastBatch, FundingBatch, TradeBatch
+from bot.domain.operation import CommandDone, Notice, OperatorCommand, Snapshot
 from bot.domain.orders import AccountEvent, Action, Command
 
 Actions = Action | Sequence[Action] | None
@@ -187,6 +188,30 @@ class LedgerWriter(Protocol):
         Raises:
             StorageError: it cannot be made durable.
         """
+
+
+class Operated(Protocol):
+    """A running bot, as its operator reaches it."""
+
+    def snapshot(self) -> Snapshot:
+        """Return what there is to see now. It costs the bot little, and is never older than the call."""
+
+    def foresee(self, command: OperatorCommand) -> str:
+        """Return in one line what a command would do now, with its notional: shown before it is confirmed."""
+
+    async def obey(self, command: OperatorCommand, by: str) -> CommandDone:
+        """Carry out a command.
+
+        Args:
+            by: who asks, for the ledger: "host", "telegram:<user id>", "page".
+        """
+
+
+class NoticeSink(Protocol):
+    """Where notices go."""
+
+    def tell(self, notice: Notice) -> None:
+        """Take a notice and return at once. What cannot be kept is dropped by the sink's policy, and counted."""
 
 
 class Worker(Protocol):
