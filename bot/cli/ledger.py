@@ -1,4 +1,4 @@
-"""`bot ledger` and `bot db`."""
+"""`bot ledger`: look into a run's ledger, or into a live one while it is used."""
 
 import sys
 from pathlib import Path
@@ -7,17 +7,30 @@ from typing import Annotated
 import msgspec
 import typer
 
-from bot.app import runs
-from bot.cli.output import Json, Run, print_result
+from bot.app import ledgers, runs
+from bot.cli.output import Json, print_result, progress
 
-ledger_app = typer.Typer(no_args_is_help=True, help="Look into a run's ledger.")
-db_app = typer.Typer(no_args_is_help=True, help="The ledger's schema.")
+ledger_app = typer.Typer(no_args_is_help=True, help="Look into a ledger.")
+
+Ledger = Annotated[
+    str,
+    typer.Argument(
+        help="A run's directory, such as runs/latest; a ledger's file; or an address: postgresql://user@host/database."
+    ),
+]
 
 
 @ledger_app.command("check")
-def ledger_check(run: Run, as_json: Json = False) -> None:
-    """Recompute positions, fees, PnL and equity from the fills alone, and compare with what is stored."""
-    audit = runs.audit(run)
+def ledger_check(ledger: Ledger, as_json: Json = False) -> None:
+    """Recompute positions, fees and PnL from the fills alone, and compare with what is stored.
+
+    A live ledger is checked as it stands now, while the bot writes on.
+    """
+    if ledgers.is_live(ledger):
+        with progress("checking") as tell:
+            audit = ledgers.audit(ledger, tell)
+    else:
+        audit = runs.audit(Path(ledger))
     if as_json:
         result = {
             "entries": audit.entries,
@@ -40,22 +53,17 @@ def ledger_check(run: Run, as_json: Json = False) -> None:
 
 
 @ledger_app.command("show")
-def ledger_show(run: Run, as_json: Json = False) -> None:
-    """Print the run's identity and its balances."""
-    print_result(runs.describe_ledger(run), as_json)
+def ledger_show(ledger: Ledger, as_json: Json = False) -> None:
+    """Print whose ledger it is, how far it goes, and its balances."""
+    live = ledgers.is_live(ledger)
+    print_result(ledgers.describe(ledger) if live else runs.describe_ledger(Path(ledger)), as_json)
 
 
 @ledger_app.command("export")
 def ledger_export(
-    run: Run, out: Annotated[Path, typer.Option("--out", help="Directory for one CSV file per table.")]
+    ledger: Ledger, out: Annotated[Path, typer.Option("--out", help="Directory for one CSV file per table.")]
 ) -> None:
     """Write every table of the ledger as CSV."""
-    for path in runs.export_ledger(run, out):
+    live = ledgers.is_live(ledger)
+    for path in ledgers.export(ledger, out) if live else runs.export_ledger(Path(ledger), out):
         typer.echo(str(path))
-
-
-@db_app.command("current")
-def db_current(run: Run, as_json: Json = False) -> None:
-    """Print the schema version of a run's ledger, and the newest there is."""
-    current, newest = runs.schema_versions(run)
-    print_result({"current": current, "newest": newest}, as_json)

@@ -13,8 +13,8 @@ from bot.domain.errors import StorageError
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
-def upgrade(engine: Engine) -> None:
-    """Run every migration that the database has not seen.
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Run every migration that the database has not seen, up to version `to`.
 
     Raises:
         StorageError: the migrations are not where the package expects them.
@@ -22,7 +22,7 @@ def upgrade(engine: Engine) -> None:
     config = _config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
 
 
 def versions(engine: Engine) -> tuple[str | None, str | None]:
@@ -30,6 +30,11 @@ def versions(engine: Engine) -> tuple[str | None, str | None]:
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     return current, ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def all_versions() -> list[str]:
+    """Return every schema version there is, oldest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
 def _config() -> Config:
