@@ -1,5 +1,6 @@
 """Wires the emulator: settings and recordings to a world, and the world to the network."""
 
+import math
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,13 +24,14 @@ from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, BookDeltaBatch, FundingBatch, TradeBatch
 from bot.emulator.auth import ApiKey
+from bot.emulator.driven import DrivenClock
 from bot.emulator.exchange import AccountSpec, Exchange, World
 from bot.emulator.faults import KINDS, Fault
 from bot.emulator.listing import Listing
 from bot.emulator.player import MarketSource
 from bot.emulator.server import Server
 from bot.emulator.synthetic import BookMaker, TradesOfBars
-from bot.emulator.wire import DAY_NS, HOUR_NS, MINUTE_NS, places_of
+from bot.emulator.wire import DAY_NS, HOUR_NS, MINUTE_NS, MS_NS, places_of
 from bot.ports import Clock, MarketHistory
 from bot.runtime.emulator_settings import EmulatorSettings, FaultSettings, ListingSettings, SampleSource
 from bot.runtime.env import ScaledClock, SystemClock, seeded_generator
@@ -86,13 +88,15 @@ async def serve(settings: EmulatorSettings, on_ready: Callable[[dict[str, str]],
 
 
 def make_clock(settings: EmulatorSettings) -> tuple[Clock, float]:
-    """Return the venue's clock, and how many seconds pass on it in one of ours.
+    """Return the venue's clock, and how many seconds pass on it in one of ours: no end of them where it is driven.
 
     Raises:
         DataError: there is no recording.
     """
     if settings.clock.mode == "system":
         return SystemClock(), 1.0
+    if settings.clock.mode == "driven":
+        return DrivenClock(_play_from_ns(settings)), math.inf
     return ScaledClock(start_ns=_play_from_ns(settings), speed=settings.clock.speed), settings.clock.speed
 
 
@@ -124,6 +128,7 @@ def make_world(settings: EmulatorSettings, now_ns: int) -> World:
                 uid=account.uid,
                 coins=account.coins,
                 vip_level=account.vip_level,
+                info=account.info,
                 keys=tuple(
                     ApiKey(
                         key=key.key,
@@ -134,6 +139,7 @@ def make_world(settings: EmulatorSettings, now_ns: int) -> World:
                         addresses=key.addresses,
                         created_ns=now_ns,
                         expires_ns=key.expires,
+                        info=key.info,
                     )
                     for key in account.keys
                 ),
@@ -145,6 +151,7 @@ def make_world(settings: EmulatorSettings, now_ns: int) -> World:
         faults=[_fault(each) for each in settings.faults],
         rate_scale=settings.rate_limit_scale,
         has_address_limit=settings.address_limit,
+        speed=0.0 if settings.clock.mode == "driven" else settings.clock.speed,
     )
 
 
@@ -166,6 +173,8 @@ def _fault(given: FaultSettings) -> Fault:
         after_bytes=given.after_bytes,
         chunk_bytes=given.chunk_bytes,
         minutes=given.minutes,
+        skew_ns=given.skew_ms * MS_NS,
+        body=given.body,
     )
 
 

@@ -1,17 +1,19 @@
 """What the venue remembers of an account: orders, executions, closed positions; and for how long it tells of them."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from bot.core.venue.orders import OrderRecord, Status
 from bot.domain.account import ZERO
 from bot.emulator import inferred
 from bot.emulator.listing import Listing
-from bot.emulator.wire import DAY_NS, Refused
+from bot.emulator.wire import DAY_NS, SECOND_NS, Refused
 
 # Orders that ended without a fill are told of for a day, others that ended for a week, orders with fills for two years.
 _UNFILLED_NS = DAY_NS
@@ -19,6 +21,8 @@ _RECENT_NS = 7 * DAY_NS
 _FILLED_NS = 730 * DAY_NS
 
 CLOSED_MAX = 500  # recently closed orders that `realtime` still shows, by category
+
+_RECALLED_NS = 30 * SECOND_NS  # how far back the past of orders is known
 
 _DROPPED_AT = 200_000  # orders kept before those that nobody may ask for any more are let go
 
@@ -80,6 +84,7 @@ class Archive:
         self._by_link: dict[tuple[str, str], str] = {}  # category and client id: the newest order of that id
         self._closed: dict[str, dict[str, None]] = {}  # by category, in the order in which they ended
         self._numbers = 0
+        self._past: deque[tuple[int, str, OrderRecord | None]] = deque()  # when, which, and what it was until then
 
     def next_number(self) -> int:
         """Return a number above all before."""
@@ -90,6 +95,7 @@ class Archive:
         """Keep an order as it now is."""
         order_id = record.order_id
         kept = self.orders.get(order_id)
+        self._remember(record.updated_ns, order_id, None if kept is None else kept.record)
         if kept is None:
             self._make_room(record.updated_ns)
             kept = KeptOrder(number=self.next_number(), listing=listing, record=record, notes=notes or NO_NOTES)
@@ -123,6 +129,20 @@ class Archive:
         found = self.open_orders(category) + [self.orders[order_id] for order_id in closed if order_id in self.orders]
         return sorted(found, key=lambda kept: -kept.number)
 
+    def recall(self, category: str, at_ns: int) -> list[KeptOrder]:
+        """Return the orders that are open or changed lately as they were at a time, the newest first."""
+        then: dict[str, OrderRecord | None] = {order_id: self.orders[order_id].record for order_id in self.open}
+        for ts_ns, order_id, before in reversed(self._past):
+            if ts_ns <= at_ns:
+                break
+            then[order_id] = before
+        found = [
+            replace(self.orders[order_id], record=record)
+            for order_id, record in then.items()
+            if record is not None and order_id in self.orders and self.orders[order_id].listing.category == category
+        ]
+        return sorted(found, key=lambda kept: -kept.number)
+
     def forget_recent(self) -> None:
         """Lose the cache of closed orders, as when the venue restarts."""
         self._closed.clear()
@@ -132,6 +152,11 @@ class Archive:
         for kept in reversed(self.orders.values()):
             if kept.listing.category == category and now_ns < kept.is_hidden_after_ns:
                 yield kept
+
+    def _remember(self, ts_ns: int, order_id: str, before: OrderRecord | None) -> None:
+        self._past.append((ts_ns, order_id, before))
+        while self._past[0][0] < ts_ns - _RECALLED_NS:
+            self._past.popleft()
 
     def _make_room(self, now_ns: int) -> None:
         if len(self.orders) < _DROPPED_AT or len(self.orders) % 1000:
@@ -153,11 +178,14 @@ class Page(Generic[_Item]):
     The cursor of the last page is not empty: that nothing follows is seen from an empty page.
     """
 
-    def __init__(self, items: Iterator[_Item], params: Mapping[str, str], *, limit: int) -> None:
+    def __init__(
+        self, items: Iterator[_Item], params: Mapping[str, str], *, limit: int, overlaps: bool = False
+    ) -> None:
+        """Take as many items as the page has; where it `overlaps`, the last of the page before is its first."""
         before = _number_of(params.get("cursor", ""))
         self.items: list[_Item] = []
         for item in items:
-            if before is not None and item.number >= before:
+            if before is not None and (item.number > before or (item.number == before and not overlaps)):
                 continue
             self.items.append(item)
             if len(self.items) == limit:

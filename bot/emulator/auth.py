@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -13,7 +14,22 @@ RECV_WINDOW_MS = 5000
 _AHEAD_NS = SECOND_NS  # a client's clock may be less than this ahead, whatever its window
 _DIGITS_MAX = 20
 
-PERMISSIONS = ("ContractTrade", "Spot", "Derivatives", "Wallet")
+# What a key may be allowed, as the settings name it: the venue's group, and the rights within it.
+PERMISSIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "ContractTrade": ("ContractTrade", ("Order", "Position")),
+    "Spot": ("Spot", ("SpotTrade",)),
+    "Derivatives": ("Derivatives", ("DerivativesTrade",)),
+    "Options": ("Options", ("OptionsTrade",)),
+    "Wallet": ("Wallet", ("AccountTransfer",)),
+    "SubMemberTransfer": ("Wallet", ("SubMemberTransfer",)),
+    "Withdraw": ("Wallet", ("Withdraw",)),
+    "Exchange": ("Exchange", ("ExchangeHistory",)),
+    "CopyTrading": ("CopyTrading", ("CopyTrading",)),
+}
+_GROUPS = """
+    ContractTrade Spot Wallet Options Derivatives CopyTrading BlockTrade Exchange NFT Affiliate Earn FiatP2P
+    FiatConvertBroker FiatGlobalPay FiatBitPay BitCard ByXPost
+"""
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +43,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()  # bound to these; none: to none
     created_ns: int = 0
     expires_ns: int | None = None
+    info: Mapping[str, Any] = {}  # what query-api says of it other than the truth
 
 
 class Keys:
@@ -68,7 +85,7 @@ class Keys:
         check_time(int(stamp), int(window), now_ns)
         payload = request.query.encode() if request.method == "GET" else request.body
         signed = f"{stamp}{name}{headers.get('x-bapi-recv-window', '')}".encode() + payload
-        if not hmac.compare_digest(signature(key.secret, signed), sign):
+        if not _is_same(signature(key.secret, signed), sign):
             text = signed.decode("utf-8", "replace")
             raise Refused(10004, f"error sign! origin_string[{text}]")
         check_key(key, request.ip, now_ns)
@@ -90,7 +107,7 @@ class Keys:
             raise Refused(*inferred.KEY_INVALID)
         if int(expires) <= to_ms(now_ns):
             raise Refused(10001, inferred.PRIVATE_AUTH_EXPIRED)
-        if not hmac.compare_digest(signature(key.secret, f"GET/realtime{expires}".encode()), sign):
+        if not _is_same(signature(key.secret, f"GET/realtime{expires}".encode()), sign):
             raise Refused(10004, "error sign!")
         check_key(key, ip, now_ns)
         return key
@@ -133,9 +150,22 @@ def check_permission(key: ApiKey, *, writes: bool, needs: str) -> None:
         raise Refused(*inferred.NO_PERMISSION)
 
 
+def permission_lists(permissions: Iterable[str]) -> dict[str, list[str]]:
+    """Return what a key may do, as `query-api` has it."""
+    lists: dict[str, list[str]] = {group: [] for group in _GROUPS.split()}
+    for name in permissions:
+        group, rights = PERMISSIONS[name]
+        lists[group] += rights
+    return lists
+
+
 def signature(secret: str, text: bytes) -> str:
     """Return the HMAC-SHA256 of a text, lower-case hex."""
     return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+
+
+def _is_same(ours: str, theirs: str) -> bool:
+    return hmac.compare_digest(ours.encode(), theirs.encode("utf-8", "replace"))
 
 
 def _is_number(text: str) -> bool:

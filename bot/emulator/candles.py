@@ -33,6 +33,7 @@ class Candles:
     """The candles of one instrument, fed with its trades in order; minutes without trades are flat."""
 
     def __init__(self) -> None:
+        self.version = 0  # rises with every change
         self._rows: I64 = np.empty((7, 1024), dtype=np.int64)
         self._count = 0
 
@@ -43,6 +44,7 @@ class Candles:
         """Fold trades in."""
         if not len(trades):
             return
+        self.version += 1
         minute = trades.ts_ns // MS_NS // MINUTE_MS * MINUTE_MS
         starts = np.flatnonzero(np.diff(minute, prepend=-1))
         ends = np.append(starts[1:], len(minute)) - 1
@@ -74,6 +76,7 @@ class Candles:
         if self._count:
             begun = now_ms // MINUTE_MS * MINUTE_MS
             if begun > self._rows[_START, self._count - 1]:
+                self.version += 1
                 self._append(np.empty((7, 0), dtype=np.int64), up_to=begun + MINUTE_MS)
 
     def page(self, interval: str, *, start_ms: int | None, end_ms: int | None, limit: int, now_ms: int) -> list[Candle]:

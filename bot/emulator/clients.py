@@ -40,13 +40,25 @@ class Client:
         name: as the settings and the keys name it.
         uid: as the venue numbers it.
         books: its side of the venue model.
+        vip_level: what `query-api` says of it.
+        info: what `account/info` says of it other than by default.
     """
 
-    def __init__(self, name: str, uid: int, books: VenueAccount, *, vip_level: str = "No VIP") -> None:
+    def __init__(
+        self,
+        name: str,
+        uid: int,
+        books: VenueAccount,
+        *,
+        vip_level: str = "No VIP",
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = name
         self.uid = uid
         self.books = books
         self.vip_level = vip_level
+        self.info = dict(info or {})
+        self.reduce_only: set[str] = set()  # contracts whose risk limit was cut
         self.archive = Archive()
         self.rejects_perpetual_prices = False  # lpaPerp: beyond the band rejected, else moved to it
         self.moves_spot_prices = False  # lpaSpot: the other way round
@@ -144,7 +156,7 @@ def position_record(client: Client, model: VenueModel, market: PublicMarket, ind
         "updatedTime": ms_text(seen.updated_ns),
         "openTime": to_ms(seen.opened_ns) if qty else 0,
         "seq": seen.seq,
-        "isReduceOnly": False,
+        "isReduceOnly": listing.name in client.reduce_only,
         "mmrSysUpdatedTime": "",
         "leverageSysUpdatedTime": "",
     }

@@ -5,12 +5,10 @@ the network; a simulation may call it directly.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
-from msgspec.structs import replace
 
 from bot.core.matching import VenueModel
 from bot.core.venue.account import VenueAccount
@@ -18,11 +16,12 @@ from bot.core.venue.book_tape import BookTape
 from bot.core.venue.market import FillModel, Market
 from bot.core.venue.state import CoinTerms
 from bot.domain.market import FundingBatch
-from bot.emulator import forced, ids, inferred
 from bot.emulator.auth import ApiKey, Keys
 from bot.emulator.clients import Client
+from bot.emulator.control import Control
 from bot.emulator.faults import Fault, Faults
 from bot.emulator.gateway import Gateway
+from bot.emulator.happenings import Happenings
 from bot.emulator.hub import Hub, Outgoing, Session
 from bot.emulator.ids import OrderIds
 from bot.emulator.limits import RateLimits
@@ -31,12 +30,13 @@ from bot.emulator.market_reading import MarketReader
 from bot.emulator.markets import PublicMarket, PublicTrade
 from bot.emulator.markets import Sequence as CrossSequence
 from bot.emulator.player import MarketSource, Player
+from bot.emulator.positions import PositionDesk
 from bot.emulator.public import PublicStreams
 from bot.emulator.reading import Reader
-from bot.emulator.sockets import Sockets
+from bot.emulator.sockets import Sockets, op_of, socket_kind
 from bot.emulator.tellings import Tellings
 from bot.emulator.trading import Desk
-from bot.emulator.wire import HOUR_NS, MINUTE_NS, HttpRefused, Request, Response, ms_text
+from bot.emulator.wire import HttpRefused, Request, Response
 
 _SEQ_START = 140_612_148_000_000
 
@@ -49,6 +49,7 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     coins: Mapping[str, Any]  # what is deposited, Decimal by coin
     keys: tuple[ApiKey, ...]
     vip_level: str = "No VIP"
+    info: Mapping[str, Any] = {}  # what account/info says other than by default
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     faults: Sequence[Fault] = ()
     rate_scale: int = 1
     has_address_limit: bool = True
+    speed: float = 1.0  # how many seconds pass at the venue in one of ours, 0 where time is driven: clients are told
 
 
 class Exchange:
@@ -77,7 +79,7 @@ class Exchange:
     """
 
     def __init__(self, world: World) -> None:
-        self._start_ns = self._now_ns = world.start_ns
+        self._now_ns = world.start_ns
         self._seed = world.seed
         self.listings = Listings(world.listings)
         self.faults = Faults(world.seed, world.start_ns)
@@ -97,7 +99,7 @@ class Exchange:
             core = self.model.markets[listing.name]
             self.markets[listing.name] = PublicMarket(self.listings, listing, core, player, sequence, world.seed)
         self.clients = {
-            spec.name: Client(spec.name, spec.uid, books[spec.name], vip_level=spec.vip_level)
+            spec.name: Client(spec.name, spec.uid, books[spec.name], vip_level=spec.vip_level, info=spec.info)
             for spec in world.accounts
         }
         self.keys = Keys(key for spec in world.accounts for key in spec.keys)
@@ -122,7 +124,10 @@ class Exchange:
             markets=self.markets,
             tellings=self.tellings,
             order_ids=order_ids,
+            seed=world.seed,
+            faults=self.faults,
         )
+        self.positions = PositionDesk(model=self.model, listings=self.listings, tellings=self.tellings)
         limits = RateLimits(world.rate_scale, has_address_limit=world.has_address_limit)
         self.market_reader = MarketReader(self.listings, self.markets, self.public)
         reader = Reader(
@@ -139,6 +144,7 @@ class Exchange:
             faults=self.faults,
             clients=self.clients,
             desk=self.desk,
+            positions=self.positions,
             reader=reader,
             market_reader=self.market_reader,
         )
@@ -154,7 +160,21 @@ class Exchange:
         )
         self._late: list[tuple[int, int, int, str]] = []  # frames on their way: when, which, to whom, what
         self._frames = 0
-        self._shut_until_ns = -(2**62)
+        self.happenings = Happenings(
+            seed=world.seed,
+            model=self.model,
+            listings=self.listings,
+            markets=self.markets,
+            clients=self.clients,
+            keys=self.keys,
+            hub=self.hub,
+            public=self.public,
+            tellings=self.tellings,
+            desk=self.desk,
+            positions=self.positions,
+            market_reader=self.market_reader,
+        )
+        self._control = Control(self.faults, world.start_ns, world.speed)
         self.advance(world.start_ns)
 
     # What the network asks
@@ -174,7 +194,7 @@ class Exchange:
             self._sockets.receive(number, text, now_ns)
         self.desk.advance(now_ns)
         for fault in self.faults.due(now_ns):
-            self._happen(fault, now_ns)
+            self.happenings.happen(fault, now_ns)
         news: dict[str, list[PublicTrade]] = {name: market.pass_to(now_ns) for name, market in self.markets.items()}
         self.public.advance(now_ns, news)
         self._sockets.close_idle(now_ns)
@@ -182,13 +202,15 @@ class Exchange:
 
     def arrival_delay_ns(self, request: Request, now_ns: int) -> int:
         """Return how long a request is on its way before `handle_request` is to be called."""
-        fault = self.faults.hit("late_request", now_ns, path=request.path, socket="http")
+        fault = self.faults.hit("late_request", now_ns, **self._gateway.occasion(request))
         return 0 if fault is None else fault.delay_ns
 
     def handle_request(self, request: Request, now_ns: int) -> Response:
         """Answer an HTTP request."""
         now_ns = max(now_ns, self._now_ns)
-        if now_ns < self._shut_until_ns and not request.path.startswith("/v5/system"):
+        if self._control.is_meant(request):
+            return self._control.handle(request, now_ns)
+        if self.happenings.is_shut(now_ns) and not request.path.startswith("/v5/system"):
             return Response(status=503)
         return self._gateway.handle(request, now_ns)
 
@@ -198,7 +220,7 @@ class Exchange:
         Raises:
             HttpRefused: it is refused.
         """
-        if now_ns < self._shut_until_ns:
+        if self.happenings.is_shut(now_ns) or self.happenings.refuses(socket_kind(path), now_ns):
             raise HttpRefused(503)
         return self._sockets.open(path, query, ip, now_ns)
 
@@ -212,107 +234,28 @@ class Exchange:
         session = self.hub.sessions.get(number)
         if session is None:
             return
-        fault = self.faults.hit("late_request", now_ns, socket=session.kind)
+        if not self.faults.are_any:
+            self._sockets.receive(number, text, now_ns)
+            return
+        account = "" if session.client is None else session.client.name
+        occasion = {"socket": session.kind, "account": account, "op": op_of(text)}
+        if self.faults.hit("duplicate_request", now_ns, **occasion):
+            self._sockets.receive(number, text, now_ns)
+        fault = self.faults.hit("late_request", now_ns, **occasion)
         if fault is not None:
             self._frames += 1
             heapq.heappush(self._late, (now_ns + fault.delay_ns, self._frames, number, text))
             return
         self._sockets.receive(number, text, now_ns)
 
+    def is_deaf(self, now_ns: int) -> bool:
+        """Return whether connections are to be refused before anything is said."""
+        return self.happenings.is_deaf(now_ns)
+
     @property
     def has_ended(self) -> bool:
         """Return whether every recording is at its end."""
         return all(market.player.has_ended for market in self.markets.values())
-
-    # What the venue does by itself
-
-    def _happen(self, fault: Fault, now_ns: int) -> None:
-        match fault.kind:
-            case "maintenance":
-                self._maintain(fault, now_ns)
-            case "key_revoked":
-                for client in self._clients_of(fault):
-                    self.keys.revoke(client.name)
-            case "disconnect":
-                self._disconnect(fault, now_ns)
-            case "liquidation":
-                for client in self._clients_of(fault):
-                    coin = self.listings.of("linear")[0].contract.settle_coin
-                    self.tellings.absorb(forced.liquidate(self.model, client.name, coin, now_ns), now_ns)
-            case "adl":
-                for client, listing in self._perpetuals_of(fault):
-                    for index in client.position_indices(listing):
-                        told = forced.deleverage(self.model, client.name, (listing.name, index), now_ns)
-                        self.tellings.absorb(told, now_ns)
-            case "manual_close":
-                for client, listing in self._perpetuals_of(fault):
-                    self.desk.close_by_hand(client, listing, now_ns)
-            case "funding_interval":
-                for listing in self._listings_of(fault):
-                    self._switch_funding(listing, fault.minutes, now_ns)
-            case "instrument_status":
-                for listing in self._listings_of(fault):
-                    self.listings.change(replace(listing, status=fault.text or "Closed"))
-
-    def _maintain(self, fault: Fault, now_ns: int) -> None:
-        """End all connections and refuse new ones for a while; the cache of closed orders is gone afterwards."""
-        self._shut_until_ns = now_ns + fault.delay_ns
-        for session in self.hub.sessions.values():
-            self.hub.close(session, *inferred.MAINTENANCE_CLOSE, now_ns)
-        for client in self.clients.values():
-            client.archive.forget_recent()
-        self.market_reader.notices.append(
-            {
-                "id": ids.uuid_text(self._seed, "maintenance", now_ns),
-                "title": fault.text or "maintenance",
-                "state": "ongoing",
-                "begin": ms_text(now_ns),
-                "end": ms_text(self._shut_until_ns),
-                "href": "",
-                "serviceTypes": [1, 2, 3, 4, 5],
-                "product": [1, 2],
-                "uidSuffix": [],
-                "maintainType": 1,
-                "env": 1,
-            }
-        )
-
-    def _disconnect(self, fault: Fault, now_ns: int) -> None:
-        for session in self.hub.sessions.values():
-            account = "" if session.client is None else session.client.name
-            if (
-                fault.where.get("socket", session.kind) == session.kind
-                and fault.where.get("account", account) == account
-            ):
-                self.hub.close(session, *inferred.MAINTENANCE_CLOSE, now_ns)
-
-    def _switch_funding(self, listing: Listing, minutes: int, now_ns: int) -> None:
-        """Settle funding at another interval from the next one on, at the rate of now."""
-        market = self.markets[listing.name]
-        rate = int(market.funding_rate(now_ns).scaleb(8))
-        market.funding_interval_min = minutes
-        contract = replace(listing.contract, funding_interval_min=minutes)
-        self.listings.change(replace(listing, contract=contract))
-        first = market.next_funding_ns(now_ns)
-        times = np.arange(first, first + 60 * 24 * HOUR_NS, minutes * MINUTE_NS, dtype=np.int64)
-        rates = np.full(len(times), rate, dtype=np.int64)
-        to_come = FundingBatch(instrument=listing.instrument, first_row=0, ts_ns=times, rate_e8=rates)
-        self.model.set_funding(to_come)
-        past = market.funding
-        if past is not None:
-            past = past.rows(0, int(past.ts_ns.searchsorted(now_ns, side="right")))
-        market.funding = to_come if past is None else FundingBatch.join([past, to_come])
-
-    def _clients_of(self, fault: Fault) -> Iterable[Client]:
-        wanted = fault.where.get("account")
-        return [client for name, client in self.clients.items() if wanted in (None, name)]
-
-    def _listings_of(self, fault: Fault) -> list[Listing]:
-        wanted = fault.where.get("symbol")
-        return [each for each in self.listings.of("linear") if wanted in (None, each.symbol)]
-
-    def _perpetuals_of(self, fault: Fault) -> Iterable[tuple[Client, Listing]]:
-        return [(client, listing) for client in self._clients_of(fault) for listing in self._listings_of(fault)]
 
 
 def _open_account(world: World, spec: AccountSpec) -> VenueAccount:

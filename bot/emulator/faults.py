@@ -6,11 +6,15 @@ a test that has injected a fault can tell whether it met it.
 """
 
 from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from bot.core.venue.facts import CancelType
+from bot.domain.errors import ConfigError
 from bot.emulator import ids
 from bot.emulator.wire import Damage
 
@@ -44,30 +48,67 @@ Kind = Literal[
     "extra_keys",
     "second_filled",  # a fill that races a cancel is told twice
     "stall",  # topics fall silent, pongs go on
+    # Requests and answers of a kind
+    "duplicate_request",  # arrives twice; the client hears the first answer
+    "async_reject",  # an order is acknowledged, and rejected on the stream
+    "batch_item_refused",  # one of a batch fails with `code`
+    "batch_item_lost",  # one of a batch is missing from the answer; `text` says from which of its lists
+    "page_overlap",  # a page begins with the last row of the page before
+    "cursor_repeated",  # a page's cursor is that of the page itself
+    "clock_skew",  # the gateway's clock is `skew_ns` off
     # Scheduled: happen once, at `from_ns`
     "maintenance",  # all connections end and new ones are refused for `delay_ns`
+    "announcement",  # of maintenance: `delay_ns` ahead, `minutes` long
+    "refuse_connections",  # nobody listens for `delay_ns`
+    "disconnect",  # connections of a kind end, and are refused for `delay_ns`
+    "cache_lost",  # the service restarts: closed orders are out of `realtime`
     "key_revoked",
-    "liquidation",
-    "adl",
-    "manual_close",
-    "disconnect",  # connections of a kind end
     "funding_interval",  # `minutes` from now on
     "instrument_status",  # `text`
+    "liquidation",
+    "adl",
+    "forced_trade",  # half a position goes with execType `text`
+    "venue_cancel",  # open orders are canceled with cancelType `text`
+    "stops_lost",  # a position's exits are gone, and nobody is told
+    "reduce_only",  # the risk limit was cut: a position may only be reduced; with `text` "lifted" no more
+    "owner_request",  # the owner does `text`, such as order.create, with `body` in the app
+    "manual_close",
+    "transfer",  # `body` says what coin and amount, negative for out
 ]
 
 KINDS: Final = get_args(Kind)
-SCHEDULED: Final = frozenset(
-    {
-        "maintenance",
-        "key_revoked",
-        "liquidation",
-        "adl",
-        "manual_close",
-        "disconnect",
-        "funding_interval",
-        "instrument_status",
-    }
-)
+SCHEDULED: Final = frozenset(KINDS[KINDS.index("maintenance") :])
+
+# What an owner may do in the app, and the desk's name for it.
+OWNER_REQUESTS: Final = {
+    "order.create": "create",
+    "order.amend": "amend",
+    "order.cancel": "cancel",
+    "order.cancel-all": "cancel_all",
+    "position.set-leverage": "set_leverage",
+    "position.switch-mode": "switch_mode",
+    "position.trading-stop": "set_stops",
+    "account.set-limit-px-action": "set_price_action",
+}
+
+# Who made the order behind an execution that the venue forces, by the execution's type.
+FORCED: Final = {
+    "BustTrade": "CreateByTakeOver_PassThrough",
+    "Delivery": "CreateBySettle",
+    "Settle": "CreateBySettle",
+    "BlockTrade": "CreateByBlock_PassThrough",
+    "MovePosition": "CreateByBlockTradeMovePosition_PassThrough",
+    "CorporateAction": "CreateBySettle",
+}
+
+# The words that `text` may be, where it is not free.
+_WORDS: Final[dict[str, Iterable[str]]] = {
+    "venue_cancel": tuple(each.value for each in CancelType),
+    "forced_trade": tuple(FORCED),
+    "owner_request": tuple(OWNER_REQUESTS),
+    "batch_item_lost": ("", "codes"),
+    "reduce_only": ("", "lifted"),
+}
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +121,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     count: int | None = None  # at most so often; None: always
     skip: int = 0  # so many occasions pass first
     where: dict[str, str] = {}  # what of the occasion must match, as patterns: topic, path, op, account, symbol, socket
+    body: dict[str, str | int | bool] = {}  # of a request that the owner makes
     delay_ns: int = 0
     status: int = 503
     code: int = 10016
@@ -87,6 +129,34 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     after_bytes: int = 0
     chunk_bytes: int = 16
     minutes: int = 60
+    skew_ns: int = 0  # positive: ahead
+
+    def check(self) -> None:
+        """Refuse what cannot happen.
+
+        Raises:
+            ConfigError: it names something that there is not.
+        """
+        words = _WORDS.get(self.kind)
+        if words is not None and self.text not in words:
+            raise ConfigError(f"faults.text = {self.text!r}: {self.kind} knows {', '.join(filter(None, words))}")
+        if self.kind == "transfer":
+            self.transfer()
+
+    def transfer(self) -> tuple[str, Decimal]:
+        """Return the coin and the amount of a transfer.
+
+        Raises:
+            ConfigError: they make no sense.
+        """
+        coin = self.body.get("coin")
+        try:
+            amount = Decimal(str(self.body.get("amount")))
+        except InvalidOperation:
+            amount = Decimal(0)
+        if not isinstance(coin, str) or not amount.is_finite() or not 0 < abs(amount) <= 10**12:
+            raise ConfigError('faults.body: a transfer needs { coin = "USDT", amount = "-5" }, or another amount')
+        return coin, amount
 
 
 class Faults:
@@ -105,7 +175,12 @@ class Faults:
         self.fired: Counter[str] = Counter()
 
     def add(self, fault: Fault) -> None:
-        """Put a rule in force."""
+        """Put a rule in force.
+
+        Raises:
+            ConfigError: it names something that there is not.
+        """
+        fault.check()
         self._made += 1
         if fault.kind in SCHEDULED:
             self._scheduled.append((self._start_ns + fault.from_ns, self._made, fault))
@@ -133,6 +208,11 @@ class Faults:
                 self.fired[kind] += 1
                 return rule.fault
         return None
+
+    def skew_ns(self, now_ns: int, **occasion: str) -> int:
+        """Return how far the clock is off that clients are judged by and told."""
+        fault = self.hit("clock_skew", now_ns, **occasion)
+        return 0 if fault is None else fault.skew_ns
 
     def due(self, now_ns: int) -> list[Fault]:
         """Return what was scheduled for up to now, each once."""

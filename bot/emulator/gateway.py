@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 from bot.emulator import ids, inferred
 from bot.emulator.auth import ApiKey, Keys, check_permission
+from bot.emulator.batches import batch_items, run_batch
 from bot.emulator.clients import Client
 from bot.emulator.faults import Faults
 from bot.emulator.limits import Granted, RateLimits
 from bot.emulator.market_reading import MarketReader
 from bot.emulator.params import Body, read_body, read_query
+from bot.emulator.positions import PositionDesk
 from bot.emulator.reading import Reader
-from bot.emulator.trading import Desk, batch_items
+from bot.emulator.trading import Desk
 from bot.emulator.wire import HttpRefused, Refused, Request, Response, encode, envelope
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -45,6 +47,7 @@ class Gateway:
         faults: Faults,
         clients: Mapping[str, Client],
         desk: Desk,
+        positions: PositionDesk,
         reader: Reader,
         market_reader: MarketReader,
     ) -> None:
@@ -53,19 +56,26 @@ class Gateway:
         self._limits = limits
         self._faults = faults
         self._clients = clients
-        self._desk = desk
         self._reader = reader
         self._answered = 0
         self._public = _public_endpoints(market_reader)
-        self._private = _private_endpoints(desk, reader)
+        self._private = _private_endpoints(desk, positions, reader)
+
+    def occasion(self, request: Request) -> dict[str, str]:
+        """Return what faults may ask of a request."""
+        key = self._keys.find(request.headers.get("x-bapi-api-key", ""))
+        return {"path": request.path, "socket": "http", "account": "" if key is None else key.account}
 
     def handle(self, request: Request, now_ns: int) -> Response:
         """Return the answer to a request, or what becomes of it instead."""
-        occasion = {"path": request.path, "socket": "http"}
+        occasion = self.occasion(request)
         if self._faults.hit("lost_request", now_ns, **occasion):
             return Response(status=None)
         damage = self._faults.damage(now_ns, **occasion)
-        response = self._guarded(request, now_ns)
+        said_ns = now_ns + self._faults.skew_ns(now_ns, **occasion)
+        response = self._guarded(request, now_ns, said_ns)
+        if self._faults.hit("duplicate_request", now_ns, **occasion):
+            self._guarded(request, now_ns, said_ns)  # nobody hears the second answer
         self._answered += 1
         delay_ns = 0
         if request.path in self._private:
@@ -76,23 +86,29 @@ class Gateway:
         status = None if self._faults.hit("lost_ack", now_ns, **occasion) else response.status
         return Response(status=status, body=response.body, headers=response.headers, delay_ns=delay_ns, damage=damage)
 
-    def _guarded(self, request: Request, now_ns: int) -> Response:
-        """Return the answer, the gateway's refusals among them."""
+    def _guarded(self, request: Request, now_ns: int, said_ns: int) -> Response:
+        """Return the answer, the gateway's refusals among them.
+
+        Args:
+            request: what is asked.
+            now_ns: the venue's time.
+            said_ns: the time by the clock that clients are judged by and told.
+        """
         try:
             self._admit(request, now_ns)
-            return self._answer(request, now_ns)
+            return self._answer(request, now_ns, said_ns)
         except HttpRefused as refused:
             return Response(status=refused.status, body=refused.body, headers={"Content-Type": "text/html"})
         except Refused as refused:
-            return _refusal(refused, now_ns, {})
+            return _refusal(refused, said_ns, {})
 
     def _admit(self, request: Request, now_ns: int) -> None:
-        fault = self._faults.hit("address_banned", now_ns, path=request.path, socket="http")
+        fault = self._faults.hit("address_banned", now_ns, **self.occasion(request))
         if fault is not None:
             self._limits.ban(request.ip, now_ns + (fault.delay_ns or 600 * 10**9))
         if not self._limits.admits(request.ip, now_ns):
             raise HttpRefused(403, b"access too frequent")
-        fault = self._faults.hit("http_status", now_ns, path=request.path, socket="http")
+        fault = self._faults.hit("http_status", now_ns, **self.occasion(request))
         if fault is not None:
             raise HttpRefused(fault.status, fault.text.encode())
         if request.method not in ("GET", "POST"):
@@ -100,17 +116,18 @@ class Gateway:
         if request.method == "GET" and request.body.strip() == b"{}":
             raise HttpRefused(403)
 
-    def _answer(self, request: Request, now_ns: int) -> Response:
+    def _answer(self, request: Request, now_ns: int, said_ns: int) -> Response:
         public = self._public.get(request.path)
         if public is not None:
             if request.method != "GET":
                 raise HttpRefused(404)
             self._error(request, "error_before", now_ns)
-            return _ok(public(read_query(request.query), now_ns), now_ns, "OK", {})
+            at_ns = said_ns if request.path == "/v5/market/time" else now_ns
+            return _ok(public(read_query(request.query), at_ns), said_ns, "OK", {})
         endpoint = self._private.get(request.path)
         if endpoint is None or endpoint.method != request.method:
             raise HttpRefused(404)
-        key = self._keys.authenticate(request, now_ns)
+        key = self._keys.authenticate(request, said_ns)
         params = read_query(request.query) if request.method == "GET" else read_body(request.body)
         client = self._clients[key.account]
         kind = str(params.get("category", ""))
@@ -125,8 +142,8 @@ class Gateway:
             result, extra = self._do(endpoint, client, key, params, now_ns, granted)
             self._error(request, "error_after", now_ns)
         except Refused as refused:
-            return _refusal(refused, now_ns, headers)
-        return _ok(result, now_ns, endpoint.text, headers, extra)
+            return _refusal(refused, said_ns, headers)
+        return _ok(result, said_ns, endpoint.text, headers, extra)
 
     def _do(
         self, endpoint: Endpoint, client: Client, key: ApiKey, params: Body, now_ns: int, granted: Granted
@@ -135,7 +152,8 @@ class Gateway:
             return self._reader.key_info(client, key, now_ns), {}
         if not endpoint.is_batch:
             return endpoint.do(client, params, now_ns), {}
-        return self._desk.batch(
+        return run_batch(
+            self._faults,
             client,
             params,
             now_ns,
@@ -146,7 +164,7 @@ class Gateway:
         )
 
     def _error(self, request: Request, kind: Any, now_ns: int) -> None:
-        fault = self._faults.hit(kind, now_ns, path=request.path, socket="http")
+        fault = self._faults.hit(kind, now_ns, **self.occasion(request))
         if fault is not None:
             raise Refused(fault.code, fault.text or _FAULT_TEXTS.get(fault.code, "Server error"))
 
@@ -199,7 +217,7 @@ def _public_endpoints(reader: MarketReader) -> dict[str, Public]:
     }
 
 
-def _private_endpoints(desk: Desk, reader: Reader) -> dict[str, Endpoint]:
+def _private_endpoints(desk: Desk, positions: PositionDesk, reader: Reader) -> dict[str, Endpoint]:
     def ignored(client: Client, params: Body, now_ns: int) -> dict[str, Any]:
         raise AssertionError("answered by the gateway itself")
 
@@ -208,6 +226,8 @@ def _private_endpoints(desk: Desk, reader: Reader) -> dict[str, Endpoint]:
         "/v5/order/amend": Endpoint("POST", "order.amend", desk.amend, True),
         "/v5/order/cancel": Endpoint("POST", "order.cancel", desk.cancel, True),
         "/v5/order/cancel-all": Endpoint("POST", "order.cancel-all", desk.cancel_all, True),
+        "/v5/order/pre-check": Endpoint("POST", "order.pre-check", desk.pre_check, True),
+        "/v5/order/disconnected-cancel-all": Endpoint("POST", "order.disconnected-cancel-all", desk.refuse_dcp, True),
         "/v5/order/create-batch": Endpoint("POST", "order.create-batch", desk.create, True, is_batch=True),
         "/v5/order/amend-batch": Endpoint("POST", "order.amend-batch", desk.amend, True, is_batch=True),
         "/v5/order/cancel-batch": Endpoint("POST", "order.cancel-batch", desk.cancel, True, is_batch=True),
@@ -216,9 +236,9 @@ def _private_endpoints(desk: Desk, reader: Reader) -> dict[str, Endpoint]:
         "/v5/execution/list": Endpoint("GET", "execution.list", reader.executions),
         "/v5/position/list": Endpoint("GET", "position.list", reader.positions),
         "/v5/position/closed-pnl": Endpoint("GET", "position.closed-pnl", reader.closed_pnl),
-        "/v5/position/set-leverage": Endpoint("POST", "position.set", desk.set_leverage, True),
-        "/v5/position/switch-mode": Endpoint("POST", "position.set", desk.switch_mode, True),
-        "/v5/position/trading-stop": Endpoint("POST", "position.set", desk.set_stops, True),
+        "/v5/position/set-leverage": Endpoint("POST", "position.set", positions.set_leverage, True),
+        "/v5/position/switch-mode": Endpoint("POST", "position.set", positions.switch_mode, True),
+        "/v5/position/trading-stop": Endpoint("POST", "position.set", positions.set_stops, True),
         "/v5/account/wallet-balance": Endpoint("GET", "account.read", reader.wallet),
         "/v5/account/info": Endpoint("GET", "account.read", reader.account_info),
         "/v5/account/user-setting-config": Endpoint("GET", "account.read", reader.user_settings),

@@ -2,7 +2,8 @@
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from bot.emulator import ids, inferred
@@ -72,6 +73,7 @@ class Hub:
         self._of_account: dict[str, dict[int, Session]] = {}
         self._opened = 0
         self._pushed = 0
+        self._silenced: str | None = None
         self._heap: list[tuple[int, int, Outgoing]] = []
 
     def open(self, kind: str, ip: str, idle_max_ns: int, now_ns: int) -> Session:
@@ -135,7 +137,18 @@ class Hub:
 
     def listens(self, client: Client) -> bool:
         """Return whether any connection of an account follows anything."""
-        return any(session.topics for session in self._of_account.get(client.name, {}).values())
+        return client.name != self._silenced and any(
+            session.topics for session in self._of_account.get(client.name, {}).values()
+        )
+
+    @contextmanager
+    def silence(self, client: Client) -> Iterator[None]:
+        """Tell an account nothing while the block runs."""
+        self._silenced = client.name
+        try:
+            yield
+        finally:
+            self._silenced = None
 
     def push(
         self, client: Client, base: str, category: str, make: Callable[[], list[dict[str, Any]]], name: str, now_ns: int
@@ -148,6 +161,8 @@ class Hub:
             make: the records.
             name: the envelope's id.
         """
+        if client.name == self._silenced:
+            return
         data: list[dict[str, Any]] | None = None
         for session in self._of_account.get(client.name, {}).values():
             for topic in (base, f"{base}.{category}"):

@@ -51,6 +51,11 @@ ACK_DELAY_NS: Final = (1_000_000, 6_000_000)
 # The wallet is sent with every change of an order, not of a balance alone.
 WALLET_ON_ORDERS: Final = True
 
+# A position that may only be reduced; canceling on disconnection, for institutions; checking a conditional order.
+REDUCE_ONLY: Final = (110023, "Currently you can only reduce your positions.")
+DCP_REFUSED: Final = (10005, "Permission denied, please contact your account manager.")
+PRE_CHECK_CONDITIONAL: Final = (10001, "params error: conditional orders cannot be checked")
+
 # When a limited account may ask again: at least this much later, for clients subtract their own clock from it.
 LIMIT_RESET_LEAST_NS: Final = 100_000_000
 

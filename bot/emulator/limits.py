@@ -21,6 +21,8 @@ PER_SECOND: Mapping[str, Mapping[str, int]] = {
     "order.create-batch": _ORDERS,
     "order.amend-batch": _ORDERS,
     "order.cancel-batch": _ORDERS,
+    "order.pre-check": _ORDERS,
+    "order.disconnected-cancel-all": {"": 5},
     "order.realtime": {"linear": 50, "spot": 50},
     "order.history": {"linear": 50, "spot": 50},
     "execution.list": {"linear": 50, "spot": 50},
@@ -78,7 +80,9 @@ class RateLimits:
     def take(self, account: str, bucket: str, category: str, now_ns: int, count: int = 1) -> Granted:
         """Take as many of `count` from a bucket as it has left."""
         by_category = PER_SECOND[bucket]
-        each = by_category.get(category, by_category.get("", 0)) or next(iter(by_category.values()))
+        if category not in by_category:  # whatever is sent for one has no bucket of its own
+            category = next(iter(by_category))
+        each = by_category[category]
         if not self._scale:
             return Granted(each, each, now_ns, count)
         limit = each * self._scale

@@ -1,6 +1,6 @@
 """What is listed: an instrument as the venue publishes it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -96,6 +96,11 @@ class Listings:
         if listing is None:
             raise Refused(*(inferred.SPOT_SYMBOL_UNKNOWN if category == "spot" else inferred.LINEAR_SYMBOL_UNKNOWN))
         return listing
+
+    def texts(self, listing: Listing) -> tuple[Callable[[int], str], Callable[[int], str]]:
+        """Return what makes texts of a listing's ticks, and of its steps."""
+        price, qty = self._grids[listing.name]
+        return price.text, qty.text
 
     def price(self, listing: Listing, ticks: int) -> str:
         """Return a price as public market data shows it."""

@@ -75,6 +75,9 @@ class PublicMarket:
         self._last_ticks: int | None = None
         self.funding_interval_min = listing.contract.funding_interval_min
         self.funding = None if listing.is_spot else player.funding  # past and to come
+        self._printed = 0
+        self._price, self._qty = listings.texts(listing)
+        self._is_spot = listing.is_spot
 
     @property
     def listing(self) -> Listing:
@@ -109,11 +112,22 @@ class PublicMarket:
             side = Side.BUY if is_buy else Side.SELL
             printed.append(PublicTrade(row, ts_ns, price, qty, side, self._tick, self._sequence.next()))
         self.recent.extend(printed)
+        self._printed += len(printed)
         return printed
 
     def trade_id(self, row: int) -> str:
         """Return a public trade's id."""
-        return ids.trade_id(self._seed, self.listing.is_spot, self._name, row)
+        return ids.trade_id(self._seed, self._is_spot, self._name, row)
+
+    def book_stamp(self) -> tuple[bool, int] | None:
+        """Return what is the same for as long as the book is, None where our clients' orders are in it."""
+        tape = self.market.book
+        return None if tape is None or self.market.resting else (tape.is_trusted, tape.row)
+
+    def ticker_stamp(self, now_ns: int) -> tuple[int, int, tuple[bool, int]] | None:
+        """Return what is the same for as long as the ticker is, None where that cannot be told."""
+        book = self.book_stamp()
+        return None if book is None else (self._printed, to_ms(now_ns) // MINUTE_MS, book)
 
     def book(self, depth: int) -> tuple[Levels, Levels] | None:
         """Return the best bids and asks, our clients' resting orders among them; None while the book is not trusted.
@@ -201,7 +215,7 @@ class PublicMarket:
             "highPrice24h": price(day.high),
             "lowPrice24h": price(day.low),
             "prevPrice24h": price(day.open),
-            "volume24h": self._listings.qty(self.listing, day.volume),
+            "volume24h": self._qty(day.volume),
             "turnover24h": value_text(self.listing.instrument, day.turnover),
             "price24hPcnt": f"{last / day.open - 1:.4f}",
             "usdIndexPrice": price(self.index_ticks(now_ns) or last),
@@ -247,11 +261,8 @@ class PublicMarket:
         best: dict[str, str] = {}
         for name, side in (("bid1", book[0] if book else []), ("ask1", book[1] if book else [])):
             best[f"{name}Price"] = self._price(side[0][0]) if side else ""
-            best[f"{name}Size"] = self._listings.qty(self.listing, side[0][1]) if side else ""
+            best[f"{name}Size"] = self._qty(side[0][1]) if side else ""
         return best
-
-    def _price(self, ticks: int) -> str:
-        return self._listings.price(self.listing, ticks)
 
     def candle_row(self, candle: Candle) -> list[str]:
         """Return a candle as the list has it."""
@@ -270,7 +281,7 @@ class PublicMarket:
             "execId": self.trade_id(trade.row),
             "symbol": self._symbol,
             "price": self._price(trade.price_ticks),
-            "size": self._listings.qty(self.listing, trade.qty_steps),
+            "size": self._qty(trade.qty_steps),
             "side": side_text(trade.side),
             "time": ms_text(trade.ts_ns),
             "isBlockTrade": False,
@@ -284,7 +295,7 @@ class PublicMarket:
             "T": to_ms(trade.ts_ns),
             "s": self._symbol,
             "S": side_text(trade.side),
-            "v": self._listings.qty(self.listing, trade.qty_steps),
+            "v": self._qty(trade.qty_steps),
             "p": self._price(trade.price_ticks),
             "L": trade.tick,
             "i": self.trade_id(trade.row),
@@ -292,14 +303,14 @@ class PublicMarket:
             "RPI": False,
             "seq": trade.seq,
         }
-        if self.listing.is_spot:
+        if self._is_spot:
             del record["L"]
         return record
 
     def level_texts(self, levels: Levels) -> list[list[str]]:
         """Return levels as texts."""
-        listing, price, qty = self.listing, self._listings.price, self._listings.qty
-        return [[price(listing, ticks), qty(listing, steps)] for ticks, steps in levels]
+        price, qty = self._price, self._qty
+        return [[price(ticks), qty(steps) if steps else "0"] for ticks, steps in levels]
 
 
 _REST_EMPTY = ("predictedDeliveryPrice", "basisRate", "basis", "basisRateYear", "deliveryFeeRate")

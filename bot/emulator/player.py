@@ -96,8 +96,9 @@ class Player:
         while self._waiting:
             batch = self._waiting[0]
             stop = int(batch.ts_ns.searchsorted(now_ns, side="right"))
-            if stop:
-                public.append(batch.rows(0, stop))
+            if not stop:
+                break
+            public.append(batch.rows(0, stop))
             if stop < len(batch):
                 self._waiting[0] = batch.rows(stop, len(batch))
                 break

@@ -1,6 +1,7 @@
 """The public streams: topics that somebody follows, and what they push."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from bot.core.venue.facts import Execution
 from bot.emulator.faults import Faults
@@ -8,7 +9,7 @@ from bot.emulator.hub import Hub, Session
 from bot.emulator.listing import Listing, Listings
 from bot.emulator.markets import PublicMarket, PublicTrade, Sequence
 from bot.emulator.topics import BookTopic, LiquidationTopic, Topic, make_topic
-from bot.emulator.wire import encode_text
+from bot.emulator.wire import encode_text, to_ms
 
 
 class PublicStreams:
@@ -79,6 +80,13 @@ class PublicStreams:
                 text = encode_text(frame)
                 for number in topic.subscribers:
                     self._hub.send(self._hub.sessions[number], text, now_ns, topic=topic.name)
+
+    def tell_status(self, notice: dict[str, Any], now_ns: int) -> None:
+        """Send a notice of maintenance to those who follow such."""
+        frame = {"topic": "system.status", "ts": to_ms(now_ns), "data": [notice]}
+        for session in self._hub.sessions.values():
+            if session.kind == "status" and "system.status" in session.topics:
+                self._hub.send(session, frame, now_ns, topic="system.status")
 
     def tell_liquidation(self, listing: Listing, fact: Execution, qty: str, price: str) -> None:
         """Note that a client's position was liquidated."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from bot.core.matching import VenueModel
 from bot.emulator.archive import KeptOrder, KeptRow, Page
-from bot.emulator.auth import ApiKey
+from bot.emulator.auth import ApiKey, permission_lists
 from bot.emulator.clients import Client, position_record, wallet_record
 from bot.emulator.faults import Faults
 from bot.emulator.listing import Listing, Listings
@@ -17,6 +18,9 @@ from bot.emulator.tellings import Tellings
 from bot.emulator.wire import DAY_NS, Refused, ms_text, plain
 
 _COIN_MISSING = (10001, "params error: symbol or baseCoin or settleCoin is required")
+
+
+_Item = TypeVar("_Item", KeptOrder, KeptRow)
 
 
 class Reader:
@@ -45,8 +49,16 @@ class Reader:
         if kind == "linear" and not any(params.get(key) for key in _NAMES):
             raise Refused(*_COIN_MISSING)
         with_closed = integer(params, "openOnly", 0) == 1 or bool(params.get("orderId") or params.get("orderLinkId"))
+        lag_ns = self._lag_ns(client, "order", now_ns)
         found = client.archive.recent(kind) if with_closed else client.archive.open_orders(kind)
-        return self._order_page(client, kind, iter(found), params, now_ns)
+        if lag_ns:
+            known = {kept.record.order_id for kept in found} if with_closed else frozenset[str]()
+            then = client.archive.recall(kind, now_ns - lag_ns)
+            changed = {kept.record.order_id for kept in then}
+            found = [kept for kept in found if kept.record.order_id not in changed] if with_closed else []
+            found += [kept for kept in then if kept.record.is_open or kept.record.order_id in known]
+            found.sort(key=lambda kept: -kept.number)
+        return self._order_page(client, kind, iter(found), params, now_ns, lag_ns)
 
     def history(self, client: Client, params: Body, now_ns: int) -> dict[str, Any]:
         """Return orders that have ended, and open ones, as far back as the venue tells of them."""
@@ -54,14 +66,16 @@ class Reader:
         is_named = bool(params.get("orderId") or params.get("orderLinkId"))
         start_ns, end_ns = (0, now_ns) if is_named else recent_window(params, now_ns)
         wanted = text(params, "orderStatus")
+        lag_ns = self._lag_ns(client, "order", now_ns)
         found = (
             kept
             for kept in client.archive.history(kind, now_ns)
             if start_ns <= kept.record.created_ns <= end_ns
             and not kept.record.is_open
+            and (not lag_ns or kept.record.updated_ns <= now_ns - lag_ns)
             and (not wanted or shown(kept).status.value == wanted)
         )
-        return self._order_page(client, kind, found, params, now_ns)
+        return self._order_page(client, kind, found, params, now_ns, lag_ns)
 
     def executions(self, client: Client, params: Body, now_ns: int) -> dict[str, Any]:
         """Return executions, funding among them."""
@@ -85,7 +99,7 @@ class Reader:
                 and (not wanted or row.record["execType"] == wanted)
             )
         seen = (row for row in rows if row.ts_ns <= now_ns - lag_ns)
-        page = Page(seen, params, limit=limit(params, 50, 100))
+        page = self._page(seen, params, 50, 100, client, "execution.list", now_ns)
         records = [
             self._faults.garnish(row.record, now_ns, topic="execution", account=client.name) for row in page.items
         ]
@@ -101,7 +115,7 @@ class Reader:
             for row in reversed(client.archive.closed_pnl)
             if row.listing is not None and is_named(row.listing) and start_ns <= row.ts_ns <= end_ns
         )
-        page = Page(rows, params, limit=limit(params, 50, 100))
+        page = self._page(rows, params, 50, 100, client, "position.closed-pnl", now_ns)
         return {"nextPageCursor": page.cursor, "category": kind, "list": [row.record for row in page.items]}
 
     # Positions and account
@@ -162,6 +176,7 @@ class Reader:
             "smpGroup": 0,
             "isMasterTrader": False,
             "spotHedgingStatus": "OFF",
+            **client.info,
         }
 
     def user_settings(self, client: Client, params: Body, now_ns: int) -> dict[str, Any]:
@@ -185,7 +200,7 @@ class Reader:
             and (not coin or row.record["currency"] == coin)
             and (not what or row.record["type"] == what)
         )
-        page: Page[KeptRow] = Page(rows, params, limit=limit(params, 20, 50))
+        page = self._page(rows, params, 20, 50, client, "account.transaction-log", now_ns)
         return {"nextPageCursor": page.cursor, "list": [row.record for row in page.items]}
 
     def dcp_info(self, client: Client, params: Body, now_ns: int) -> dict[str, Any]:
@@ -194,7 +209,6 @@ class Reader:
 
     def key_info(self, client: Client, key: ApiKey, now_ns: int) -> dict[str, Any]:
         """Return what the key in use may do."""
-        allowed = set(key.permissions)
         days = -1 if key.expires_ns is None else (key.expires_ns - now_ns) // DAY_NS
         return {
             "id": str(client.uid * 10 + 1),
@@ -202,25 +216,7 @@ class Reader:
             "apiKey": key.key,
             "readOnly": int(key.is_read_only),
             "secret": "",
-            "permissions": {
-                "ContractTrade": ["Order", "Position"] if "ContractTrade" in allowed else [],
-                "Spot": ["SpotTrade"] if "Spot" in allowed else [],
-                "Wallet": ["AccountTransfer"] if "Wallet" in allowed else [],
-                "Options": [],
-                "Derivatives": ["DerivativesTrade"] if "Derivatives" in allowed else [],
-                "CopyTrading": [],
-                "BlockTrade": [],
-                "Exchange": [],
-                "NFT": [],
-                "Affiliate": [],
-                "Earn": [],
-                "FiatP2P": [],
-                "FiatConvertBroker": [],
-                "FiatGlobalPay": [],
-                "FiatBitPay": [],
-                "BitCard": [],
-                "ByXPost": [],
-            },
+            "permissions": permission_lists(key.permissions),
             "ips": list(key.addresses) or ["*"],
             "type": 1,
             "deadlineDay": days,
@@ -241,15 +237,15 @@ class Reader:
             "userIDInt64": str(client.uid),
             "inviterIDInt64": "0",
             "affiliateIDInt64": "0",
+            **key.info,
         }
 
     # Behind the curtain
 
     def _order_page(
-        self, client: Client, kind: str, orders: Iterator[KeptOrder], params: Body, now_ns: int
+        self, client: Client, kind: str, orders: Iterator[KeptOrder], params: Body, now_ns: int, lag_ns: int
     ) -> dict[str, Any]:
         order_id, link_id = text(params, "orderId"), text(params, "orderLinkId")
-        lag_ns = self._lag_ns(client, "order", now_ns)
         if order_id or link_id:
             orders = (
                 kept
@@ -260,11 +256,29 @@ class Reader:
             is_named, only = self._named(params), text(params, "orderFilter")
             orders = (kept for kept in orders if is_named(kept.listing) and _passes(kept, only))
         seen = (kept for kept in orders if kept.record.created_ns <= now_ns - lag_ns)
-        page = Page(seen, params, limit=limit(params, 20, 50))
+        page = self._page(seen, params, 20, 50, client, "order", now_ns)
         records = [
             self._faults.garnish(order_record(kept), now_ns, topic="order", account=client.name) for kept in page.items
         ]
         return {"list": records, "nextPageCursor": page.cursor, "category": kind}
+
+    def _page(
+        self,
+        items: Iterator[_Item],
+        params: Body,
+        default: int,
+        most: int,
+        client: Client,
+        path: str,
+        now_ns: int,
+    ) -> Page[_Item]:
+        """Return a page of a list; what goes wrong with pages goes wrong here."""
+        occasion = {"account": client.name, "path": path}
+        overlaps = bool(params.get("cursor")) and self._faults.hit("page_overlap", now_ns, **occasion) is not None
+        page = Page(items, params, limit=limit(params, default, most), overlaps=overlaps)
+        if params.get("cursor") and self._faults.hit("cursor_repeated", now_ns, **occasion):
+            page.cursor = quote(params["cursor"], safe="")
+        return page
 
     def _named(self, params: Body) -> Callable[[Listing], bool]:
         """Return whether a listing is meant: by its symbol, its base coin or its settle coin, in this order."""

@@ -7,6 +7,7 @@ import msgspec
 
 from bot.emulator import ids, inferred
 from bot.emulator.auth import RECV_WINDOW_MS, Keys, check_permission, check_time
+from bot.emulator.batches import batch_items, run_batch
 from bot.emulator.clients import Client
 from bot.emulator.dialects import public_ack, trade_ack, undecodable
 from bot.emulator.faults import Faults
@@ -15,7 +16,7 @@ from bot.emulator.hub import Hub, Session
 from bot.emulator.limits import Granted, RateLimits
 from bot.emulator.params import integer, read_query
 from bot.emulator.public import PublicStreams
-from bot.emulator.trading import Desk, batch_items
+from bot.emulator.trading import Desk
 from bot.emulator.wire import MINUTE_NS, SECOND_NS, HttpRefused, Refused, ms_text
 
 _PATHS = {
@@ -36,6 +37,20 @@ _ARGS_CHARACTERS_MAX = 21_000
 _IDLE_DEFAULT_NS = 10 * MINUTE_NS
 _TRADE_PER_SECOND = 3000
 _REQ_ID_MAX = 36
+
+
+def socket_kind(path: str) -> str:
+    """Return what kind of connection a path is, empty for none."""
+    return _PATHS.get(path, "")
+
+
+def op_of(text: str) -> str:
+    """Return what a frame asks for, empty where that cannot be said."""
+    try:
+        op = msgspec.json.decode(text).get("op", "")
+    except (msgspec.DecodeError, RecursionError, UnicodeError, AttributeError):
+        return ""
+    return op if isinstance(op, str) else ""
 
 
 class Sockets:
@@ -60,7 +75,6 @@ class Sockets:
         self._limits = limits
         self._faults = faults
         self._clients = clients
-        self._desk = desk
         self._answered = 0
         self._trade_ops: dict[str, tuple[str, Any, bool]] = {
             "order.create": ("order.create", desk.create, False),
@@ -184,7 +198,7 @@ class Sockets:
             case "auth":
                 answer |= {"success": True, "ret_msg": "", "op": "auth"}
                 try:
-                    key = self._keys.sign_in(request.get("args"), session.ip, now_ns)
+                    key = self._keys.sign_in(request.get("args"), session.ip, self._said_ns(session, now_ns))
                     self._hub.sign_in(session, self._clients[key.account], key)
                 except Refused as refused:
                     text = refused.text if refused.code not in (10003, 10004) else inferred.PRIVATE_AUTH_FAILED
@@ -238,15 +252,16 @@ class Sockets:
             self._sign_in_trade(session, request, now_ns)
             return
         op = str(op or "")[:_REQ_ID_MAX]
-        if self._faults.hit("lost_request", now_ns, op=op, socket="trade"):
+        occasion = {"op": op, "socket": "trade", "account": "" if session.client is None else session.client.name}
+        if self._faults.hit("lost_request", now_ns, **occasion):
             return
         self._answered += 1
         delay_ns = ids.between(inferred.ACK_DELAY_NS, self._seed, "trade", self._answered)
         answer = self._order_op(session, op, request, now_ns)
-        late = self._faults.hit("late_ack", now_ns, op=op, socket="trade")
+        late = self._faults.hit("late_ack", now_ns, **occasion)
         if late is not None:
             delay_ns += late.delay_ns
-        if not self._faults.hit("lost_ack", now_ns, op=op, socket="trade"):
+        if not self._faults.hit("lost_ack", now_ns, **occasion):
             self._say(session, answer, now_ns, delay_ns=delay_ns, op=op)
 
     def _sign_in_trade(self, session: Session, request: dict[str, Any], now_ns: int) -> None:
@@ -254,7 +269,8 @@ class Sockets:
         try:
             if session.client is not None:
                 raise Refused(*inferred.TRADE_SIGNED_IN_TWICE)
-            key = self._keys.sign_in(request.get("args"), session.ip, now_ns)
+            self._error("error_before", "auth", now_ns)
+            key = self._keys.sign_in(request.get("args"), session.ip, self._said_ns(session, now_ns))
             if self._hub.signed_in(key.account, "trade") >= inferred.TRADE_SESSIONS_MAX:
                 raise Refused(10003, "Too many sessions under the same UID")
             self._hub.sign_in(session, self._clients[key.account], key)
@@ -289,7 +305,7 @@ class Sockets:
         answer |= {
             "data": data,
             "retExtInfo": extra,
-            "header": {**headers, "Traceid": trace, "Timenow": ms_text(now_ns)},
+            "header": {**headers, "Traceid": trace, "Timenow": ms_text(self._said_ns(session, now_ns))},
             "connId": answer.pop("connId"),
         }
         return answer
@@ -297,7 +313,8 @@ class Sockets:
     def _batch(
         self, client: Client, body: dict[str, Any], now_ns: int, do: Any, granted: Granted, op: str
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self._desk.batch(
+        return run_batch(
+            self._faults,
             client,
             body,
             now_ns,
@@ -329,7 +346,7 @@ class Sockets:
         window = integer(header, "X-BAPI-RECV-WINDOW", RECV_WINDOW_MS) if isinstance(header, dict) else None
         if stamp is None or window is None:
             raise Refused(*inferred.HEADERS_MISSING)
-        check_time(stamp, window, now_ns)
+        check_time(stamp, window, self._said_ns(session, now_ns))
         match request.get("args"):
             case [dict(body)]:
                 pass
@@ -345,6 +362,10 @@ class Sockets:
         if not granted:
             raise Refused(10403, "Exceeded IP rate limit")
         return session.client, body
+
+    def _said_ns(self, session: Session, now_ns: int) -> int:
+        """Return what time it is by the clock that clients are judged by."""
+        return now_ns + self._faults.skew_ns(now_ns, socket=session.kind)
 
     def _error(self, kind: Any, op: str, now_ns: int) -> None:
         fault = self._faults.hit(kind, now_ns, op=op, socket="trade")

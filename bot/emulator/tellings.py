@@ -1,7 +1,7 @@
 """Facts of the venue model to what the venue remembers and what its private streams say."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bot.core.matching import VenueModel
 from bot.core.venue.facts import CreateType, ExecType, Execution, FundingSettled, LiquidationStarted
@@ -25,6 +25,13 @@ from bot.emulator.records import (
     transaction_record,
 )
 from bot.emulator.wire import ms_text, plain, plain_e8, side_text
+
+
+class Relabel(NamedTuple):
+    """What an execution that the venue forces is told as."""
+
+    exec_type: str
+    create_type: str
 
 
 class Tellings:
@@ -60,8 +67,14 @@ class Tellings:
         self._logged: dict[str, int] = {}  # by account, rows of the transaction log that are archived
         self.notes: dict[str, Notes] = {}
 
-    def absorb(self, told: Iterable[Told], now_ns: int) -> None:
-        """Take note of facts, in order, and tell of them; then of the positions and wallets they touch."""
+    def absorb(self, told: Iterable[Told], now_ns: int, label: Relabel | None = None) -> None:
+        """Take note of facts, in order, and tell of them; then of the positions and wallets they touch.
+
+        Args:
+            told: the facts.
+            now_ns: the time.
+            label: what forced executions among them are told as.
+        """
         positions: dict[tuple[str, PositionKey], None] = {}
         wallets: dict[str, None] = {}
         for account, fact in told:
@@ -75,7 +88,7 @@ class Tellings:
                     if WALLET_ON_ORDERS:
                         wallets[account] = None
                 case Execution():
-                    self._execution(client, fact, now_ns)
+                    self._execution(client, fact, now_ns, label)
                     if not self._listings.named(fact.instrument).is_spot:
                         positions[account, (fact.instrument, fact.position_index)] = None
                     wallets[account] = None
@@ -153,7 +166,7 @@ class Tellings:
         name = f"{client.uid}_{kept.listing.symbol}_{self._sequence.next()}"
         self._hub.push(client, "order", kept.listing.category, make, name, now_ns)
 
-    def _execution(self, client: Client, fact: Execution, now_ns: int) -> None:
+    def _execution(self, client: Client, fact: Execution, now_ns: int, label: Relabel | None) -> None:
         listing = self._listings.named(fact.instrument)
         kept = client.archive.orders.get(fact.order_id)
         seq = self._sequence.next()
@@ -172,13 +185,15 @@ class Tellings:
             seq=seq,
             fallback_id=ids.uuid_text(self._seed, "forced", client.name, self._forced),
         )
+        if label is not None and fact.exec_type is ExecType.ADL:
+            record |= {"execType": label.exec_type, "createType": label.create_type}
         archive = client.archive
         archive.executions.append(
             KeptRow(number=archive.next_number(), ts_ns=fact.ts_ns, listing=listing, record=record)
         )
         if fact.closed_qty:
             self._closed_pnl(client, listing, fact, record)
-        if fact.exec_type is ExecType.ADL and (fact.instrument, fact.position_index) in client.seen:
+        if record["execType"] == "AdlTrade" and (fact.instrument, fact.position_index) in client.seen:
             client.seen[fact.instrument, fact.position_index].status = "Adl"
         if fact.create_type in (CreateType.TAKE_OVER, CreateType.LIQUIDATION):
             self._public.tell_liquidation(listing, fact, plain(fact.qty), plain(fact.price))

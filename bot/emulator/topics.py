@@ -14,7 +14,9 @@ Frame = dict[str, Any]
 DEPTHS = {1: 10 * MS_NS, 50: 20 * MS_NS, 200: 100 * MS_NS, 1000: 200 * MS_NS}
 _DEPTH_NAMES = tuple(map(str, DEPTHS))
 _REPEAT_NS = 3 * SECOND_NS
+_RPI_DEPTH, _RPI_EVERY_NS = 50, 100 * MS_NS
 _TRADES_MAX = 1024
+_UNCHANGED_NS = 5 * SECOND_NS  # a candle in which nothing happens is sent this often
 
 
 class Topic:
@@ -56,8 +58,16 @@ class BookTopic(Topic):
     Depth 1 sends snapshots alone, and the same one again when nothing has changed for three seconds.
     """
 
-    def __init__(self, name: str, market: PublicMarket, depth: int, sequence: Sequence, faults: Faults) -> None:
-        super().__init__(name, market, DEPTHS[depth], faults)
+    def __init__(
+        self,
+        name: str,
+        market: PublicMarket,
+        depth: int,
+        sequence: Sequence,
+        faults: Faults,
+        every_ns: int | None = None,
+    ) -> None:
+        super().__init__(name, market, DEPTHS[depth] if every_ns is None else every_ns, faults)
         self.depth = depth
         self._sequence = sequence
         self._update = 18_000_000 + depth
@@ -65,6 +75,7 @@ class BookTopic(Topic):
         self._published: tuple[Levels, Levels] = ([], [])
         self._sent_ns = 0
         self._changed_ns = 0
+        self._stamp: tuple[bool, int] | None = None  # of the market's book when it was last looked at
 
     @property
     def update(self) -> int:
@@ -79,7 +90,7 @@ class BookTopic(Topic):
     def snapshot_data(self) -> dict[str, Any]:
         """Return the book as it was last published."""
         bids, asks = self._published
-        texts = self.market.level_texts
+        texts = self._texts
         return {
             "s": self.market.listing.symbol,
             "b": texts(bids),
@@ -112,7 +123,7 @@ class BookTopic(Topic):
             return [self._frame("snapshot", self.snapshot_data(), now_ns)]
         if self.faults.hit("book_gap", now_ns, topic=self.name):
             return []  # its number is used up, nobody will ever see it
-        texts = self.market.level_texts
+        texts = self._texts
         data = {
             "s": self.market.listing.symbol,
             "b": texts(changes[0]),
@@ -122,8 +133,15 @@ class BookTopic(Topic):
         }
         return [self._frame("delta", data, now_ns)]
 
+    def _texts(self, levels: Levels) -> list[list[str]]:
+        return self.market.level_texts(levels)
+
     def _change(self, now_ns: int) -> tuple[Levels, Levels] | None:
         """Bring the book up to date; return the levels that have changed, None where none has."""
+        stamp = self.market.book_stamp()
+        if stamp is not None and stamp == self._stamp and not self.faults.are_any:
+            return None
+        self._stamp = stamp
         book = self.market.book(self.depth)
         if book is None:
             return None
@@ -147,6 +165,16 @@ class BookTopic(Topic):
         return frame
 
 
+class RpiBookTopic(BookTopic):
+    """The book that shows retail price improvement beside what everybody may take: none is ever quoted here."""
+
+    def __init__(self, name: str, market: PublicMarket, sequence: Sequence, faults: Faults) -> None:
+        super().__init__(name, market, _RPI_DEPTH, sequence, faults, _RPI_EVERY_NS)
+
+    def _texts(self, levels: Levels) -> list[list[str]]:
+        return [[price, qty, "0"] for price, qty in super()._texts(levels)]
+
+
 class TradeTopic(Topic):
     """The public tape."""
 
@@ -168,36 +196,49 @@ class KlineTopic(Topic):
         super().__init__(name, market, SECOND_NS, faults)
         self._interval = interval
         self._start_ms: int | None = None
+        self._end_ms = 2**62
+        self._version = 0  # of the candles when they were last looked at
+        self._sent: Candle | None = None
+        self._sent_ns = 0
 
     def is_due(self, now_ns: int) -> bool:
         due = super().is_due(now_ns)
-        closes = self._start_ms is not None and to_ms(now_ns) >= step(self._interval, self._start_ms, 1)
-        return due or closes
+        return due or to_ms(now_ns) >= self._end_ms
 
     def opening(self, now_ns: int) -> Frame | None:
         now_ms = to_ms(now_ns)
         candle = self.market.player.candles.at(self._interval, now_ms)
         if candle is None:
             return None
-        self._start_ms = self._start_ms or candle.start_ms
+        if self._start_ms is None:
+            self._begin(candle.start_ms)
         return self._frame(candle, now_ns, confirm=False)
 
     def pushes(self, now_ns: int, trades: Iterable[PublicTrade]) -> list[Frame]:
         frames: list[Frame] = []
         now_ms = to_ms(now_ns)
-        current = bucket(self._interval, now_ms)
         candles = self.market.player.candles
+        is_same = candles.version == self._version and now_ms < self._end_ms
+        if is_same and now_ns - self._sent_ns < _UNCHANGED_NS:
+            return []
+        self._version = candles.version
+        current = bucket(self._interval, now_ms)
         start = current if self._start_ms is None else self._start_ms
         while start < current:
             closed = candles.at(self._interval, step(self._interval, start, 1) - 1)
             if closed is not None and not self.faults.hit("missing_confirm", now_ns, topic=self.name):
                 frames.append(self._frame(closed, now_ns, confirm=True))
             start = step(self._interval, start, 1)
-        self._start_ms = current
+        if current != self._start_ms:
+            self._begin(current)
         forming = candles.at(self._interval, now_ms)
-        if forming is not None:
+        if forming is not None and (forming != self._sent or now_ns - self._sent_ns >= _UNCHANGED_NS):
+            self._sent, self._sent_ns = forming, now_ns
             frames.append(self._frame(forming, now_ns, confirm=False))
         return frames
+
+    def _begin(self, start_ms: int) -> None:
+        self._start_ms, self._end_ms = start_ms, step(self._interval, start_ms, 1)
 
     def _frame(self, candle: Candle, now_ns: int, *, confirm: bool) -> Frame:
         instrument = self.market.listing.instrument
@@ -227,6 +268,7 @@ class TickerTopic(Topic):
         super().__init__(name, market, (50 if market.listing.is_spot else 100) * MS_NS, faults)
         self._sequence = sequence
         self._sent: dict[str, str] = {}
+        self._stamp: tuple[int, int, tuple[bool, int]] | None = None
 
     def opening(self, now_ns: int) -> Frame | None:
         ticker = self.market.ticker(now_ns)
@@ -237,6 +279,10 @@ class TickerTopic(Topic):
         return self._frame("snapshot", self._sent, now_ns)
 
     def pushes(self, now_ns: int, trades: Iterable[PublicTrade]) -> list[Frame]:
+        stamp = self.market.ticker_stamp(now_ns)
+        if stamp is not None and stamp == self._stamp:
+            return []
+        self._stamp = stamp
         ticker = self.market.ticker(now_ns)
         if ticker is None or ticker == self._sent:
             return []
@@ -304,6 +350,8 @@ def make_topic(
     match parts[:-1]:
         case ["orderbook", depth] if depth in _DEPTH_NAMES:
             return BookTopic(name, market, int(depth), sequence, faults)
+        case ["orderbook", "rpi"]:
+            return RpiBookTopic(name, market, sequence, faults)
         case ["publicTrade"]:
             return TradeTopic(name, market, faults)
         case ["kline", interval] if interval in INTERVALS:

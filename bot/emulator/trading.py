@@ -1,25 +1,38 @@
 """What clients may do: orders, leverage, position mode, stops. REST and the trade stream share it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace
 
-from bot.core.matching import OrderFilter, VenueModel
+from bot.core.matching import CANCEL_ALL_MAX, OrderFilter, VenueModel
 from bot.core.venue.facts import Refusal
-from bot.core.venue.orders import Kind, NewOrder, OrderRecord, PriceSource
+from bot.core.venue.orders import (
+    Kind,
+    NewOrder,
+    OrderChanged,
+    OrderRecord,
+    PriceSource,
+    RejectReason,
+    Status,
+    Told,
+    open_record,
+)
+from bot.domain.account import ZERO
 from bot.domain.instrument import Side
-from bot.emulator import codes, forced, inferred
+from bot.emulator import codes, ids, inferred
 from bot.emulator.archive import KeptOrder, Notes
 from bot.emulator.clients import Client
+from bot.emulator.faults import Faults
 from bot.emulator.ids import OrderIds
 from bot.emulator.listing import Listing, Listings
 from bot.emulator.markets import PublicMarket
-from bot.emulator.order_requests import read_amendment, read_order, read_stops
-from bot.emulator.params import Body, category, choice, integer, needed, number, text
+from bot.emulator.order_requests import read_amendment, read_order
+from bot.emulator.params import Body, category, choice, integer, needed, text
+from bot.emulator.sizing import worst_qty
 from bot.emulator.tellings import Tellings
-from bot.emulator.wire import Refused, ms_text
+from bot.emulator.wire import Refused
 
 _TRADABLE = ("Trading", "PreLaunch")
 _NOT_LIVE = {"linear": (110074, "This contract is not live"), "spot": (170157, "Not supported trading")}
@@ -37,8 +50,13 @@ class Desk:
         markets: Mapping[str, PublicMarket],
         tellings: Tellings,
         order_ids: OrderIds,
+        seed: int,
+        faults: Faults,
     ) -> None:
         self._model = model
+        self._seed = seed
+        self._faults = faults
+        self._asked = 0
         self._listings = listings
         self._markets = markets
         self._tellings = tellings
@@ -53,17 +71,48 @@ class Desk:
             Refused: the venue says no at once; what the matching says comes later, on the stream.
         """
         listing = self._listings.find(category(body), needed(body, "symbol"))
-        if listing.status not in _TRADABLE:
-            raise Refused(*_NOT_LIVE[listing.category])
-        self.advance(now_ns)
-        asked = read_order(listing, body, self._last_price(listing, now_ns))
-        order = asked.order
-        if asked.bbo is not None:
-            order = replace(order, price=self._touch(listing, order.side, *asked.bbo))
-        order = self._within_band(client, listing, order, now_ns)
-        order, notes = self._sized(listing, order, asked.notes, now_ns)
-        record = self._submit(client, listing, order, notes, now_ns)
+        order, notes = self._wanted(client, listing, body, now_ns)
+        if self._faults.hit("async_reject", now_ns, account=client.name, symbol=listing.symbol):
+            record = self._reject(client, listing, order, notes, now_ns)
+        else:
+            record = self._submit(client, listing, order, notes, now_ns)
         return {"orderId": record.order_id, "orderLinkId": record.client_order_id}
+
+    def pre_check(self, client: Client, body: Body, now_ns: int) -> dict[str, Any]:
+        """Return what an order would do to the margin rates, in hundredths of a percent, without placing it.
+
+        Raises:
+            Refused: it would be refused, or it is conditional.
+        """
+        listing = self._listings.find(category(body), needed(body, "symbol"))
+        order, _ = self._wanted(client, listing, body, now_ns)
+        if order.trigger is not None:
+            raise Refused(*inferred.PRE_CHECK_CONDITIONAL)
+        made, told = self._model.preview(client.name, order, now_ns)
+        self._tellings.absorb(told, now_ns)
+        if isinstance(made, Refusal):
+            raise codes.refusal(made)
+        before, after = made
+        self._asked += 1
+        return {
+            "orderId": ids.uuid_text(self._seed, "pre-check", self._asked),
+            "orderLinkId": order.client_order_id,
+            "preImrE4": _e4(before.initial_rate),
+            "preMmrE4": _e4(before.maintenance_rate),
+            "postImrE4": _e4(after.initial_rate),
+            "postMmrE4": _e4(after.maintenance_rate),
+        }
+
+    def refuse_dcp(self, client: Client, body: Body, now_ns: int) -> dict[str, Any]:
+        """Refuse to cancel orders on disconnection: that is for institutions.
+
+        Raises:
+            Refused: always.
+        """
+        window = integer(body, "timeWindow")
+        if window is None or not 3 <= window <= 300:
+            raise Refused(10001, "params error: timeWindow invalid")
+        raise Refused(*inferred.DCP_REFUSED)
 
     def amend(self, client: Client, body: Body, now_ns: int) -> dict[str, Any]:
         """Change an order.
@@ -96,114 +145,11 @@ class Desk:
         kind = category(body)
         names = self._names(kind, body)
         only = _filter_of(kind, text(body, "orderFilter"), text(body, "stopOrderType"))
-        canceled, told = self._model.cancel_all(client.name, now_ns, instruments=names, only=only)
+        canceled, told = self._model.cancel_all(
+            client.name, now_ns, instruments=names, only=only, pick=self._draw(now_ns) if kind == "linear" else list
+        )
         self._tellings.absorb(told, now_ns)
         return {"list": [_ids_of(record) for record in canceled], "success": "1"}
-
-    def batch(
-        self,
-        client: Client,
-        body: Body,
-        now_ns: int,
-        *,
-        do: Callable[[Client, Body, int], dict[str, Any]],
-        granted: int,
-        limited: Refused,
-        is_create: bool,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Do each of a batch; return the results, and beside them each one's code.
-
-        Args:
-            do: what is done with each.
-            granted: so many are; the rest is over the limit.
-            limited: what those are told.
-            is_create: the results tell when each was created.
-        """
-        results: list[dict[str, Any]] = []
-        said: list[dict[str, Any]] = []
-        kind = category(body)
-        for place, item in enumerate(batch_items(body)):
-            result: dict[str, Any] = {
-                "category": kind,
-                "symbol": str(item.get("symbol", "")),
-                "orderId": "",
-                "orderLinkId": str(item.get("orderLinkId", "")),
-            }
-            created = ""
-            try:
-                if place >= granted:
-                    raise limited
-                result |= do(client, {**item, "category": kind}, now_ns)
-                created = ms_text(now_ns)
-                said.append({"code": 0, "msg": "OK"})
-            except Refused as refused:
-                said.append({"code": refused.code, "msg": refused.text})
-            if is_create:
-                result["createAt"] = created
-            results.append(result)
-        return {"list": results}, {"list": said}
-
-    # Positions
-
-    def set_leverage(self, client: Client, body: Body, now_ns: int) -> dict[str, Any]:
-        """Change a symbol's leverage.
-
-        Raises:
-            Refused: it is the same already, or more than the tier allows.
-        """
-        listing = self._perpetual(body)
-        buy, sell = number(body, "buyLeverage"), number(body, "sellLeverage")
-        if buy is None or sell is None or buy != sell:
-            raise Refused(10001, "params error: buyLeverage must be equal to sellLeverage")
-        self.advance(now_ns)
-        refusal, told = self._model.set_leverage(client.name, listing.name, buy, now_ns)
-        self._tellings.absorb(told, now_ns)
-        if refusal is not None:
-            raise codes.refusal(refusal)
-        self._tell_positions(client, listing, now_ns)
-        return {}
-
-    def switch_mode(self, client: Client, body: Body, now_ns: int) -> dict[str, Any]:
-        """Switch a symbol, or all of a coin, between one position and a hedge.
-
-        Raises:
-            Refused: nothing changes, or a position or an order is in the way.
-        """
-        mode = integer(body, "mode")
-        if mode not in (0, 3):
-            raise Refused(10001, "params error: mode invalid")
-        symbol, coin = text(body, "symbol"), text(body, "coin")
-        if symbol:
-            listings = [self._listings.find("linear", symbol)]
-        else:
-            listings = [each for each in self._listings.of("linear") if each.contract.settle_coin == coin]
-        if not listings:
-            raise Refused(10001, "params error: symbol or coin is required")
-        self.advance(now_ns)
-        refusals: list[Refusal] = []
-        for listing in listings:
-            refusal, told = self._model.switch_mode(client.name, listing.name, hedged=mode == 3, now_ns=now_ns)
-            self._tellings.absorb(told, now_ns)
-            if refusal is not None:
-                refusals.append(refusal)
-        if len(refusals) == len(listings):
-            raise codes.refusal(refusals[0])
-        return {}
-
-    def set_stops(self, client: Client, body: Body, now_ns: int) -> dict[str, Any]:
-        """Give a position exits, or take them away.
-
-        Raises:
-            Refused: there is no position, nothing changes, or a price lies on the wrong side.
-        """
-        listing = self._perpetual(body)
-        wanted = read_stops(listing, body)
-        self.advance(now_ns)
-        refusal, told = self._model.set_stops(client.name, wanted, now_ns)
-        self._tellings.absorb(told, now_ns)
-        if refusal is not None:
-            raise codes.refusal(refusal)
-        return {}
 
     # Account
 
@@ -230,22 +176,76 @@ class Desk:
         closed = False
         for index in client.position_indices(listing):
             self.advance(now_ns)
-            order_id, told = forced.close_by_hand(self._model, client.name, (listing.name, index), now_ns)
-            if order_id:
-                self._tellings.notes[order_id] = Notes(create_type=forced.CLOSED_BY_HAND)
+            qty = self._model.accounts[client.name].state.qty((listing.name, index))
+            if qty:
+                closing = NewOrder(
+                    instrument=listing.name,
+                    side=Side.SELL if qty > 0 else Side.BUY,
+                    kind=Kind.MARKET,
+                    qty=ZERO,
+                    position_index=index,
+                    reduce_only=True,
+                    close_on_trigger=True,
+                )
+                self._submit(client, listing, closing, Notes(create_type="CreateByClosing"), now_ns)
                 closed = True
-            self._tellings.absorb(told, now_ns)
         return closed
 
+    def _wanted(self, client: Client, listing: Listing, body: Body, now_ns: int) -> tuple[NewOrder, Notes]:
+        """Return the order that a body asks for, its price and size as the venue takes them."""
+        if listing.status not in _TRADABLE:
+            raise Refused(*_NOT_LIVE[listing.category])
+        self.advance(now_ns)
+        asked = read_order(listing, body, self._last_price(listing, now_ns))
+        order = asked.order
+        if listing.name in client.reduce_only and not self._reduces(client, order):
+            raise Refused(*inferred.REDUCE_ONLY)
+        if asked.bbo is not None:
+            order = replace(order, price=self._touch(listing, order.side, *asked.bbo))
+        order = self._within_band(client, listing, order, now_ns)
+        return self._sized(listing, order, asked.notes, now_ns)
+
+    def _reduces(self, client: Client, order: NewOrder) -> bool:
+        held = self._model.accounts[client.name].state.qty((order.instrument, order.position_index))
+        return order.reduce_only or order.qty <= -held * order.side.sign
+
+    def _reject(self, client: Client, listing: Listing, order: NewOrder, notes: Notes, now_ns: int) -> OrderRecord:
+        """Return an order that is taken as far as anybody can tell, and tell on the stream that it was rejected."""
+        made, told = self._model.preview(client.name, order, now_ns)
+        self._tellings.absorb(told, now_ns)
+        if isinstance(made, Refusal):
+            raise codes.refusal(made)
+        self._asked += 1
+        record = replace(
+            open_record(ids.uuid_text(self._seed, "rejected", self._asked), order, now_ns),
+            status=Status.REJECTED,
+            reject_reason=RejectReason.OTHERS,
+        )
+        self._tellings.notes[record.order_id] = notes
+        self._tellings.absorb([Told(client.name, OrderChanged(ts_ns=now_ns, order=record))], now_ns)
+        return record
+
+    def _draw(self, now_ns: int) -> Callable[[Sequence[str]], Iterable[str]]:
+        """Return what chooses the orders that one cancel-all reaches: as many as it may, drawn by lot."""
+
+        def draw(order_ids: Sequence[str]) -> Iterable[str]:
+            if len(order_ids) <= CANCEL_ALL_MAX:
+                return order_ids
+            drawn = sorted(order_ids, key=lambda each: ids.fraction(self._seed, "cancel-all", now_ns, each))
+            chosen = set(drawn[:CANCEL_ALL_MAX])
+            return [each for each in order_ids if each in chosen]
+
+        return draw
+
     def _submit(self, client: Client, listing: Listing, order: NewOrder, notes: Notes, now_ns: int) -> OrderRecord:
-        ids = self._order_ids
+        order_ids = self._order_ids
         if listing.is_spot and not order.client_order_id:
-            order = replace(order, client_order_id=str(int(ids.next_spot()) + 1))
-        ids.is_spot = listing.is_spot
+            order = replace(order, client_order_id=str(int(order_ids.next_spot()) + 1))
+        order_ids.is_spot = listing.is_spot
         try:
             made, told = self._model.submit(client.name, order, now_ns)
         finally:
-            ids.is_spot = False
+            order_ids.is_spot = False
         if isinstance(made, OrderRecord):
             self._tellings.notes[made.order_id] = notes
         self._tellings.absorb(told, now_ns)
@@ -263,12 +263,6 @@ class Desk:
             raise codes.refusal(Refusal(code="170213" if listing.is_spot else "110001", reason=""))
         return listing, kept
 
-    def _perpetual(self, body: Body) -> Listing:
-        kind = category(body)
-        if kind != "linear":
-            raise Refused(10001, "Illegal category")
-        return self._listings.find(kind, needed(body, "symbol"))
-
     def _names(self, kind: str, body: Body) -> list[str]:
         """Return the contracts that a symbol, a base coin or a settle coin names, in this order of weight."""
         symbol, base, settle = text(body, "symbol"), text(body, "baseCoin"), text(body, "settleCoin")
@@ -282,10 +276,6 @@ class Desk:
         if kind == "linear":
             raise Refused(10001, "params error: symbol or baseCoin or settleCoin is required")
         return [each.name for each in listings]
-
-    def _tell_positions(self, client: Client, listing: Listing, now_ns: int) -> None:
-        for index in client.position_indices(listing):
-            self._tellings.tell_position(client, (listing.name, index), now_ns)
 
     def _last_price(self, listing: Listing, now_ns: int) -> Decimal | None:
         ticks = self._markets[listing.name].market.price_at(PriceSource.LAST, now_ns)
@@ -317,27 +307,16 @@ class Desk:
         amount = order.qty
         if amount < listing.instrument.notional_min:
             raise codes.refusal(Refusal(code="170140", reason=""))
-        qty = forced.worst_qty(self._model, listing.name, order.side, amount, now_ns)
+        qty = worst_qty(self._model, listing.name, order.side, amount, now_ns)
         return (order if qty is None else replace(order, qty=qty, is_quote_qty=False)), notes
-
-
-def batch_items(body: Body) -> list[dict[str, Any]]:
-    """Return the requests of a batch.
-
-    Raises:
-        Refused: there are none, too many, or something else.
-    """
-    items = body.get("request")
-    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-        raise Refused(10001, "params error: request invalid")
-    most = inferred.BATCH_MAX[category(body)]
-    if len(items) > most:
-        raise Refused(10001, f"The number of requests exceeds {most}")
-    return items
 
 
 def _ids_of(record: OrderRecord) -> dict[str, Any]:
     return {"orderId": record.order_id, "orderLinkId": record.client_order_id}
+
+
+def _e4(rate: Decimal) -> int:
+    return int(rate * 10_000) if rate.is_finite() else 10_000
 
 
 def _accepted(made: OrderRecord | Refusal) -> OrderRecord:

@@ -37,9 +37,10 @@ class ServerSettings(_Section):
 class ClockSettings(_Section):
     """What time it is at the venue."""
 
-    mode: Literal["system", "scaled"] = Field(
+    mode: Literal["system", "scaled", "driven"] = Field(
         "system",
-        description="system: now, and recordings are moved here by whole days; scaled: the recording's own time",
+        description="system: now, and recordings are moved here by whole days; scaled: the recording's own time; "
+        "driven: the same, and it moves when a client says so",
     )
     speed: float = Field(1.0, gt=0, le=SPEED_MAX, description="scaled: seconds of the venue in one of ours")
     start: Time = Field(None, description="where the recordings begin to play, UTC; empty: after their warm-up")
@@ -128,17 +129,29 @@ class ListingSettings(_Section):
         )
 
 
+Permission = Literal[
+    "ContractTrade",
+    "Spot",
+    "Derivatives",
+    "Options",
+    "Wallet",
+    "SubMemberTransfer",
+    "Withdraw",
+    "Exchange",
+    "CopyTrading",
+]
+
+
 class KeySettings(_Section):
     """One API key. It opens nothing but this emulator."""
 
     key: str = Field(pattern=r"^[A-Za-z0-9]{4,64}$", description="what clients send")
     secret: str = Field(min_length=4, max_length=128, description="what they sign with")
     read_only: bool = Field(False, description="may look, not act")
-    permissions: tuple[Literal["ContractTrade", "Spot", "Derivatives", "Wallet"], ...] = Field(
-        ("ContractTrade", "Spot", "Derivatives"), description="what it may do"
-    )
+    permissions: tuple[Permission, ...] = Field(("ContractTrade", "Spot", "Derivatives"), description="what it may do")
     addresses: tuple[str, ...] = Field((), description="addresses it is bound to; empty: to none")
     expires: Time = Field(None, description="when it ends, UTC; empty: never")
+    info: dict[str, Any] = Field({}, description="what query-api says of it other than the truth, such as { uta = 0 }")
 
 
 class AccountSettings(_Section):
@@ -148,6 +161,9 @@ class AccountSettings(_Section):
     uid: int = Field(gt=0, lt=10**12, description="its number at the venue")
     coins: dict[str, Decimal] = Field({"USDT": Decimal(10_000)}, description="what it begins with")
     vip_level: str = Field("No VIP", description="what query-api says of it")
+    info: dict[str, Any] = Field(
+        {}, description='what account/info says of it, such as { marginMode = "ISOLATED_MARGIN" }'
+    )
     keys: tuple[KeySettings, ...] = Field(min_length=1, description="its API keys")
 
 
@@ -161,13 +177,21 @@ class FaultSettings(_Section):
     count: int | None = Field(None, ge=1, description="at most so often; empty: always")
     skip: int = Field(0, ge=0, description="so many occasions pass first")
     where: dict[str, str] = Field({}, description="what must match: topic, path, op, account, symbol, socket")
+    body: dict[str, str | int | bool] = Field({}, description="owner_request and transfer: what is asked for")
     delay: Duration = Field(0, ge=0, description="for kinds that take time")
     status: int = Field(503, ge=400, le=599, description="http_status: which")
     code: int = Field(10016, description="error_before and error_after: which")
     text: str = Field("", description="what is said, or which key is changed")
     after_bytes: int = Field(0, ge=0, description="reset: so many bytes are sent first")
     chunk_bytes: int = Field(16, ge=1, description="slow and split: so many at a time")
-    minutes: int = Field(60, ge=60, le=1440, description="funding_interval: the new one")
+    minutes: int = Field(60, ge=1, le=1440, description="funding_interval: the new one; announcement: how long")
+    skew_ms: int = Field(0, ge=-86_400_000, le=86_400_000, description="clock_skew: positive is ahead")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "FaultSettings":
+        if self.kind == "funding_interval" and (self.minutes < 60 or 1440 % self.minutes):
+            raise ValueError("minutes: funding is settled every hour or less often, and the interval divides a day")
+        return self
 
 
 class EmulatorSettings(_Section):
@@ -196,7 +220,9 @@ class EmulatorSettings(_Section):
                 raise ValueError(f"two of the {what} are the same")
         if self.clock.mode == "system" and self.clock.speed != 1:
             raise ValueError('a speed needs clock.mode = "scaled"')
-        if self.clock.mode == "scaled" and any(each.sample for each in self.listings) and self.clock.start is None:
+        if self.clock.mode == "driven" and self.clock.speed != 1:
+            raise ValueError("a driven clock has no speed")
+        if self.clock.mode != "system" and any(each.sample for each in self.listings) and self.clock.start is None:
             raise ValueError("clock.start: the sample market has no beginning of its own; give a time")
         return self
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,14 +18,16 @@ from bot.core.venue.market import FillModel, neutral
 from bot.domain.instrument import Instrument
 from bot.domain.market import FundingBatch, TradeBatch
 from bot.emulator.auth import ApiKey
+from bot.emulator.driven import DrivenClock
 from bot.emulator.exchange import AccountSpec, Exchange, World
 from bot.emulator.faults import Fault
 from bot.emulator.hub import Outgoing
 from bot.emulator.listing import Listing
 from bot.emulator.player import MarketSource
-from bot.emulator.server import Server
+from bot.emulator.server import QUEUE_MAX, Server
 from bot.emulator.synthetic import BookMaker
 from bot.emulator.wire import Request, Response
+from bot.ports import Clock
 from bot.runtime.env import SystemClock
 
 START_NS = 1_760_000_040_000_000_000  # 2025-10-09T08:54:00Z
@@ -320,11 +323,14 @@ class Served:
         was_faulted: something was made to go wrong.
     """
 
-    def __init__(self, make: Callable[[int], World]) -> None:
-        self._clock = SystemClock()
+    def __init__(
+        self, make: Callable[[int], World], *, clock: Clock | None = None, tls: Any = None, queue_max: int = QUEUE_MAX
+    ) -> None:
+        self._clock = SystemClock() if clock is None else clock
         self.was_faulted = False
         self.exchange = Exchange(make(self._clock.now_ns()))
-        self._server = Server(self.exchange, self._clock)
+        speed = math.inf if isinstance(clock, DrivenClock) else getattr(clock, "speed", 1.0)
+        self._server = Server(self.exchange, self._clock, speed=speed, tls=tls, queue_max=queue_max)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -356,15 +362,7 @@ class Served:
     def add_fault(self, **fields: Any) -> None:
         """Let something go wrong from now on."""
         self.was_faulted = True
-        kind = fields["kind"]
-        scheduled = "from_ns" not in fields and kind in _SCHEDULED
-
-        def add(exchange: Exchange, now_ns: int) -> None:
-            if scheduled:
-                fields["from_ns"] = max(0, now_ns - exchange._start_ns)
-            exchange.faults.add(Fault(**fields))
-
-        self.do(add)
+        self.do(lambda exchange, now_ns: exchange.faults.add(Fault(**fields)))
 
     def fired(self, kind: str) -> int:
         """Return how often a kind of fault has fired."""
@@ -381,13 +379,10 @@ class Served:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
 
 
-_SCHEDULED = ("maintenance", "key_revoked", "liquidation", "adl", "manual_close", "disconnect", "instrument_status")
-
-
 @contextmanager
-def served(make: Callable[[int], World] = make_world) -> Iterator[Served]:
+def served(make: Callable[[int], World] = make_world, **options: Any) -> Iterator[Served]:
     """Serve a world while the block runs."""
-    running = Served(make)
+    running = Served(make, **options)
     try:
         yield running
     finally:

@@ -6,10 +6,13 @@ The samples lie beside the project. `docs/emulator.md` lists every difference th
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.emulator.faults import Fault
 from tests.support.emulator import MINUTE, SECOND, Driver, make_world
 from tests.support.shared_data import shared_file
 
@@ -24,6 +27,12 @@ MEANT: dict[str, frozenset[str]] = {
     "ws_private_execution_linear": frozenset({"extraFees"}),
     # A funding execution has no coin of its own to be told here.
     "rest_execution_list": frozenset({"closedSize"}),
+    # Of options alone.
+    "rest_account_fee-rate__nautilus": frozenset({"baseCoin"}),
+    # Spot has no pages, says the venue.
+    "rest_market_instruments-info_spot__nautilus": frozenset({"nextPageCursor"}),
+    # Another spelling of a right that has nothing to do with trading.
+    "rest_user_query-api__nautilus": frozenset({"FiatBybitPay", "ips"}),
     # Bound addresses: none here.
     "rest_user_query-api": frozenset({"ips"}),
 }
@@ -38,7 +47,9 @@ _DOCUMENTED = """
     lowerFundingRate isPreListing preListingInfo riskParameters mmDeduction singleOpenInterest singleOpenInterestValue
     isRPITrade seq L RPI cts id reqId req_id openFee closeFee free spotBorrow colRes spotHedgingQty accountIMRateByMp
     accountMMRateByMp totalInitialMarginByMp totalMaintenanceMarginByMp nextPageCursor retExtInfo time
-    cumFeeDetail tpLimitPrice slLimitPrice smpType smpOrderId placeType
+    cumFeeDetail tpLimitPrice slLimitPrice smpType smpOrderId placeType innovation stTag header fundingCap
+    maxLimitOrderQty maxMarketOrderQty postOnlyMaxLimitOrderSize
+    fundingIntervalHour prevPrice1h preOpenPrice preQty curPreListingPhase
 """
 DOCUMENTED = frozenset(_DOCUMENTED.split())
 
@@ -55,6 +66,7 @@ def venue() -> Driver:
     topics = [
         "orderbook.50.BTCUSDT",
         "orderbook.1.BTCUSDT",
+        "orderbook.rpi.BTCUSDT",
         "publicTrade.BTCUSDT",
         "kline.5.BTCUSDT",
         "tickers.BTCUSDT",
@@ -73,8 +85,24 @@ def venue() -> Driver:
     driver.order(side="Sell", orderType="Market", price=None, qty="0.1", reduceOnly=True)
     driver.order(category="spot", orderType="Market", price=None, qty="10")
     driver.order(category="spot", side="Sell", orderType="Market", price=None, qty="0.001")
+    for name, side, kind, trigger, direction in (
+        ("stop-market", "Sell", "Market", "58500", 2),
+        ("buy-stop-market", "Buy", "Market", "62000", 1),
+        ("stop-limit", "Sell", "Limit", "58500", 2),
+        ("touched-market", "Buy", "Market", "58500", 2),
+        ("touched-limit", "Sell", "Limit", "62000", 1),
+    ):
+        price = None if kind == "Market" else trigger
+        waits = {"triggerPrice": trigger, "triggerDirection": direction}
+        driver.order(side=side, orderType=kind, price=price, orderLinkId=name, **waits)
     driver.wait(3)
+    notice = Fault(kind="announcement", delay_ns=10**12)
+    driver.exchange.faults.add(notice)
     driver.wait(7.2 * 3600, step_s=900)  # past a settlement
+    driver.wait(2)
+    driver.exchange.faults.add(Fault(kind="adl", where={"account": "first"}))
+    driver.wait(0.1)
+    driver.order(takeProfit="61000", stopLoss="58000", orderLinkId="resting-again")
     driver.wait(2)
     return driver
 
@@ -169,6 +197,16 @@ REST = {
     "rest_position_list_linear__nautilus": ("/v5/position/list", "category=linear&symbol=BTCUSDT"),
     "rest_position_list_linear_opentime__nautilus": ("/v5/position/list", "category=linear&symbol=BTCUSDT"),
     "rest_account_query-dcp-info": ("/v5/account/query-dcp-info", ""),
+    "rest_account_fee-rate__nautilus": ("/v5/account/fee-rate", "category=linear"),
+    "rest_account_info__nautilus": ("/v5/account/info", ""),
+    "rest_account_wallet-balance__nautilus": ("/v5/account/wallet-balance", "accountType=UNIFIED"),
+    "rest_market_funding-history__nautilus": ("/v5/market/funding/history", "category=linear&symbol=BTCUSDT"),
+    "rest_market_instruments-info_linear__nautilus": ("/v5/market/instruments-info", "category=linear"),
+    "rest_market_instruments-info_linear_symboltype__nautilus": ("/v5/market/instruments-info", "category=linear"),
+    "rest_market_instruments-info_spot__nautilus": ("/v5/market/instruments-info", "category=spot"),
+    "rest_market_kline_inverse": ("/v5/market/kline", "category=linear&symbol=BTCUSDT&interval=1"),
+    "rest_user_query-api__nautilus": ("/v5/user/query-api", ""),
+    "rest_system_status": ("/v5/system/status", ""),
 }
 
 
@@ -181,11 +219,11 @@ def test_rest_payloads(venue: Driver, name: str) -> None:
 
 # A REST sample, its endpoint, and the record of ours that is of its kind.
 RECORDS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "rest_order_realtime": ("/v5/order/realtime", "category=linear&symbol=BTCUSDT", {"orderLinkId": "resting"}),
+    "rest_order_realtime": ("/v5/order/realtime", "category=linear&symbol=BTCUSDT", {"orderLinkId": "resting-again"}),
     "rest_order_realtime__nautilus": (
         "/v5/order/realtime",
         "category=linear&symbol=BTCUSDT",
-        {"orderLinkId": "resting"},
+        {"orderLinkId": "resting-again"},
     ),
     "rest_order_realtime_tp_sl__nautilus": (
         "/v5/order/realtime",
@@ -220,7 +258,7 @@ def test_rest_records(venue: Driver, name: str) -> None:
     assert list(differences(ours, sample(name), MEANT.get(name, frozenset()))) == []
 
 
-# A private stream's sample, the topic, and the record of ours that is of its kind.
+# Private streams' samples, the topic, and the record of ours that is of its kind.
 FRAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "ws_private_order.linear_cancelled__observed": ("order", {"orderLinkId": "canceled", "orderStatus": "Cancelled"}),
     "ws_private_order_linear_filled__nautilus": ("order", {"category": "linear", "orderStatus": "Filled"}),
@@ -234,6 +272,18 @@ FRAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "ws_private_execution_linear__nautilus": ("execution", {"category": "linear", "execType": "Trade"}),
     "ws_private_execution.spot__observed": ("execution", {"category": "spot"}),
     "ws_private_execution.fast": ("execution.fast", {"category": "linear"}),
+    "ws_private_execution.fast__nautilus": ("execution.fast", {"category": "linear"}),
+    "ws_private_execution_linear_adltrade__nautilus": ("execution", {"execType": "AdlTrade"}),
+    "ws_private_order_linear_cancelled__nautilus": (
+        "order",
+        {"orderLinkId": "canceled", "orderStatus": "Cancelled"},
+    ),
+    "ws_private_order_linear_untriggered_stop_market__nautilus": ("order", {"orderLinkId": "stop-market"}),
+    "ws_private_order_linear_untriggered_buy_stop_market__nautilus": ("order", {"orderLinkId": "buy-stop-market"}),
+    "ws_private_order_linear_untriggered_stop_limit__nautilus": ("order", {"orderLinkId": "stop-limit"}),
+    "ws_private_order_linear_untriggered_market_if_touched__nautilus": ("order", {"orderLinkId": "touched-market"}),
+    "ws_private_order_linear_untriggered_limit_if_touched__nautilus": ("order", {"orderLinkId": "touched-limit"}),
+    "ws_private_order_linear_untriggered_stoploss__nautilus": ("order", {"stopOrderType": "StopLoss"}),
     "ws_private_position": ("position", {"side": "Buy"}),
     "ws_private_position_linear_open__nautilus": ("position", {"side": "Buy"}),
     "ws_private_wallet": ("wallet", {}),
@@ -259,6 +309,9 @@ PUBLIC = {
     "ws_public_kline": ("kline.5.BTCUSDT", "snapshot"),
     "ws_public_tickers_linear_snapshot": ("tickers.BTCUSDT", "snapshot"),
     "ws_public_priceLimit": ("priceLimit.BTCUSDT", None),
+    "ws_public_kline__nautilus": ("kline.5.BTCUSDT", "snapshot"),
+    "ws_public_tickers_linear__nautilus": ("tickers.BTCUSDT", "snapshot"),
+    "ws_public_orderbook.rpi_delta": ("orderbook.rpi.BTCUSDT", "delta"),
 }
 
 
@@ -289,8 +342,6 @@ def test_liquidation_frames() -> None:
     public = driver.open("/v5/public/linear")
     driver.say(public, {"op": "subscribe", "args": ["allLiquidation.BTCUSDT"]})
     driver.order(orderType="Market", price=None, qty="1")
-    from bot.emulator.faults import Fault
-
     driver.exchange.faults.add(Fault(kind="liquidation", where={"account": "first"}))
     driver.wait(1)
     (frame,) = driver.topic(public, "allLiquidation.BTCUSDT")
@@ -331,6 +382,7 @@ def test_trade_answers(venue: Driver) -> None:
     answers = {frame.get("reqId"): frame for frame in venue.frames[trade]}
     for name, req_id in (
         ("ws_trade_order.create.response", "test-005"),
+        ("ws_trade_order.create.response__nautilus", "test-005"),
         ("ws_trade_order.create_error.response", "1"),
         ("ws_trade_order.create-batch.response", "2"),
     ):
@@ -369,6 +421,32 @@ def test_writes_answer_like_the_samples(venue: Driver) -> None:
     assert action["retMsg"] == "success"
 
 
+def test_a_pre_check_answers_like_the_sample(venue: Driver) -> None:
+    order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "1"}
+    ours = venue.post("/v5/order/pre-check", **order, price="59000")
+    assert list(differences(ours, sample("rest_order_pre-check"), frozenset())) == []
+
+
+def test_subscriptions_are_refused_in_the_observed_words(venue: Driver) -> None:
+    public = venue.open("/v5/public/linear")
+    said = []
+    for topic in ("orderbook.50.NOPEUSDT", "orderbook.1.ETHUSDT", "orderbook.1.ETHUSDT"):
+        said.append(venue.say(public, {"op": "subscribe", "args": [topic], "req_id": "e"})[0])
+    said.append(venue.say(public, {"op": "nonsense", "req_id": "e"})[0])
+    said.append(venue.say(public, "garbage")[0])
+    spot = venue.open("/v5/public/spot")
+    topics = [f"orderbook.1.{number}" for number in range(11)]
+    said.append(venue.say(spot, {"op": "subscribe", "args": topics, "req_id": "e"})[0])
+    words = {frame["ret_msg"].partition("readObject")[0] for frame in said}
+    observed = sample("ws_public_linear_errors__observed")
+    for each in observed:
+        theirs = each.get("received", {})
+        text = theirs.get("ret_msg") or each.get("received_ret_msg") or each["received_ret_msg_prefix"]
+        assert text.partition("readObject")[0] in words, each["sent"]
+        assert not theirs or all(set(theirs) == set(frame) for frame in said[:3]), each["sent"]
+    assert len(observed) == 5
+
+
 def test_observed_refusals_have_the_observed_texts(venue: Driver) -> None:
     """Nobody should read them, but somebody will."""
     observed = {(each["retCode"], each["retMsg"]) for each in sample("rest_errors__observed")}
@@ -398,3 +476,48 @@ def test_the_settlement_was_paid(venue: Driver) -> None:
     log = rest(venue, "/v5/account/transaction-log", "type=SETTLEMENT")["result"]["list"]
     assert float(rows[0]["execFee"]) > 0 > float(log[0]["funding"])
     assert MINUTE > SECOND
+
+
+# What is in none of the above, and why.
+NOT_SENT = {
+    "archive_*": "files of the historical archive: bot/store reads them",
+    "*.request": "sent by clients; pybit sends its own in tests/venue_conformance",
+    "ws_trade_ping": "sent by clients",
+    "ws_private_greeks": "options",
+    "ws_private_order_option_filled": "options",
+    "ws_public_option_subscribe.response": "options",
+    "rest_market_risk-limit_inverse": "inverse contracts; the observed linear answer differs from it and is followed",
+    "rest_market_instruments-info_linear_prelaunch": "nothing is listed before its launch",
+    "rest_market_full-orderbook": "the full-depth book is not there",
+    "ws_public_orderbook.full_delta": "the full-depth book is not there",
+    "ws_public_orderbook.1_delta__nautilus": "level 1 has sent snapshots alone since 2025-03",
+    "ws_public_adlAlert": "the insurance fund is not told of",
+    "ws_public_insurance": "the insurance fund is not told of",
+    "rest_account_set-margin-mode": "cross margin alone",
+    "rest_order_disconnected-cancel-all": "refused here: it is for institutions",
+    "rest_account_wallet-balance_spot_borrow__nautilus": "spot margin",
+    "rest_account_wallet-balance_spot_short__nautilus": "spot margin",
+    "rest_order_history_partially_filled_rejected__nautilus": "a made-up mix of states; fills are never rejected here",
+    "ws_private_order_spot_partially_filled_rejected__nautilus": "a made-up mix of states",
+    "rest_order_history_with_duplicate__nautilus": "an open order in the history: made up for a client's own test",
+    "ws_auth_success.response__nautilus": "made up: a mix of two dialects",
+    "ws_subscribe_failure.response__nautilus": "made up: the observed words are others",
+    "ws_trade_auth_failure.response__nautilus": "made up: a mix of two dialects",
+    "ws_public_linear_subscribe.response__nautilus": "made up: the published one has other keys",
+    "ws_private_wallet__nautilus": "made up: spellings of its own, such as totalPerpUpl",
+    "ws_private_wallet_small_order__nautilus": "made up: spellings of its own, such as totalPerpUpl",
+    "SOURCES.md": "the list of samples",
+}
+
+
+def test_every_sample_is_compared_or_has_its_reason() -> None:
+    here = Path(__file__)
+    text = here.read_text(encoding="utf-8") + here.with_name("test_emulator_happenings.py").read_text(encoding="utf-8")
+    compared, reasoned = text.partition("# What is in none of the above")[0], set()
+    for path in sorted(shared_file("bybit_v5_samples").iterdir()):
+        name = path.name.removesuffix(".json")
+        reasons = [pattern for pattern in NOT_SENT if fnmatchcase(name, pattern)]
+        reasoned.update(reasons)
+        is_compared = f'"{name}"' in compared or f"/{path.name}" in text
+        assert is_compared != bool(reasons), name
+    assert reasoned == set(NOT_SENT)

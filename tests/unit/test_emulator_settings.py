@@ -18,7 +18,14 @@ import pytest
 from bot.app.emulator import make_clock, make_world
 from bot.domain.errors import ConfigError
 from bot.emulator.faults import KINDS
-from bot.runtime.emulator_settings import EmulatorSettings, FaultSettings, ListingSettings, load_emulator
+from bot.runtime.emulator_settings import (
+    AccountSettings,
+    EmulatorSettings,
+    FaultSettings,
+    KeySettings,
+    ListingSettings,
+    load_emulator,
+)
 from tests.support.emulator import Driver
 from tests.support.shared_data import shared_file
 
@@ -33,7 +40,7 @@ def test_the_shipped_file_loads_and_names_every_key() -> None:
     text = DEFAULT.read_text(encoding="utf-8")
     settings = load_emulator(DEFAULT)
     assert len(settings.listings) == 2
-    for model in (EmulatorSettings, ListingSettings):
+    for model in (EmulatorSettings, ListingSettings, AccountSettings, KeySettings):
         for key in model.model_fields:
             assert re.search(rf"\b{key}\b", text), key
     for section in ("server", "clock", "fills"):
@@ -65,6 +72,7 @@ def test_every_inferred_fact_is_documented() -> None:
         ("server.port=99999999", "server.port"),
         ("clock.speed=2", "clock.mode"),
         ("clock.mode=scaled", "clock.start"),
+        ("clock.mode=driven", "clock.start"),
         ("server.host=0.0.0.0", "server.host"),
         ("fills.preset=hopeful", "fills.preset"),
         ("nonsense", "key=value"),
@@ -83,6 +91,37 @@ def test_an_unknown_fault_is_refused(tmp_path: Path) -> None:
     path.write_text(DEFAULT.read_text(encoding="utf-8") + '\n[[faults]]\nkind = "gremlin"\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="gremlin"):
         make_world(load_emulator(path), NOW_NS)
+
+
+def test_every_fault_can_be_asked_for_in_the_file(tmp_path: Path) -> None:
+    words = {
+        "venue_cancel": 'text = "CancelByAdmin"',
+        "forced_trade": 'text = "Settle"',
+        "owner_request": 'text = "position.set-leverage"\nbody = { symbol = "BTCUSDT", buyLeverage = "5", mode = 3 }',
+        "transfer": 'body = { coin = "USDT", amount = "-5" }',
+        "clock_skew": "skew_ms = -400",
+    }
+    text = DEFAULT.read_text(encoding="utf-8")
+    for kind in KINDS:
+        text += f'\n[[faults]]\nkind = "{kind}"\nafter = "1h"\n{words.get(kind, "")}\n'
+    path = tmp_path / "emulator.toml"
+    path.write_text(text, encoding="utf-8")
+    world = make_world(load_emulator(path), NOW_NS)
+    assert [fault.kind for fault in world.faults] == list(KINDS)
+    assert {fault.from_ns for fault in world.faults} == {3600 * 10**9}
+    assert next(fault for fault in world.faults if fault.kind == "clock_skew").skew_ns == -400_000_000
+    Driver(world)  # which checks each of them
+
+
+@pytest.mark.parametrize("mode", ["scaled", "driven"])
+def test_clocks_begin_where_the_recording_is_warm(tmp_path: Path, mode: str) -> None:
+    path = shared_file("data/btcusdt_bybit_linear_1m_2025-05_2025-06.parquet")
+    settings = write_world(tmp_path, mode, f'bars = "{path}"\nbar_interval = "1m"\noff_grid = "round"')
+    clock, speed = make_clock(settings)
+    first = pq.read_table(path, columns=["ts"])["ts"][0].as_py() * 10**6
+    assert 0 <= clock.now_ns() - first - 5 * MINUTE_NS < 60 * 10**9
+    assert speed == (1.0 if mode == "scaled" else float("inf"))
+    assert make_world(settings, clock.now_ns()).speed == (1.0 if mode == "scaled" else 0.0)
 
 
 def test_the_shipped_world_trades() -> None:

@@ -329,3 +329,11 @@ def test_our_resting_order_is_in_the_book(desk: Desk) -> None:
     desk.order(price="59999", qty="100")
     after = dict(desk.http.get_orderbook(**LINEAR, limit=50)["result"]["b"])
     assert Decimal(after["59999.00"]) - Decimal(before["59999.00"]) == 100
+
+
+def test_an_order_is_checked_and_not_placed(desk: Desk) -> None:
+    result = desk.http.pre_check_order(
+        category="linear", symbol="BTCUSDT", side="Buy", orderType="Limit", qty="1", price="59900"
+    )["result"]
+    assert result["postImrE4"] > result["preImrE4"]
+    assert desk.http.get_open_orders(category="linear", symbol="BTCUSDT")["result"]["list"] == []

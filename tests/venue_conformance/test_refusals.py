@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 
+from bot.emulator.exchange import Exchange
+from bot.emulator.wire import Request
 from tests.support.emulator import (
     KEY,
     READ_ONLY_KEY,
@@ -255,13 +257,15 @@ def test_a_batch_beyond_the_limit_is_done_in_part(limited: Desk) -> None:
 
 def test_six_hundred_requests_ban_the_address(limited: Desk) -> None:
     client = limited.client(None, None)
+    client.get_server_time()
 
-    def ask_often() -> None:
-        for _ in range(700):
-            client.get_server_time()
+    def ask_often(exchange: Exchange, now_ns: int) -> None:
+        for _ in range(600):
+            exchange.handle_request(Request(method="GET", path="/v5/market/time"), now_ns)
 
+    limited.venue.do(ask_often)
     with pytest.raises(FailedRequestError) as raised:
-        ask_often()
+        client.get_server_time()
     assert raised.value.status_code == 403
     with pytest.raises(FailedRequestError):
         limited.http.get_wallet_balance(accountType="UNIFIED")
