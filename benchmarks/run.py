@@ -5,7 +5,16 @@ import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bench_data, bench_features, bench_replay, bench_samples
+from benchmarks import (
+    bench_data,
+    bench_emulator,
+    bench_features,
+    bench_live,
+    bench_replay,
+    bench_samples,
+    bench_streams,
+    bench_venue,
+)
 from benchmarks.measure import Figure, run_all
 from bot.runtime.env import utc_now
 
@@ -44,9 +53,21 @@ def market_figures() -> list[Figure]:
     return figures + run_all("benchmarks.bench_samples", bench_samples.BENCHMARKS)
 
 
+def stream_figures() -> list[Figure]:
+    """Measure the venue's messages: to rows from memory, and through a socket to the aggregator's inbox."""
+    figures = run_all("benchmarks.bench_streams", bench_streams.BENCHMARKS)
+    return figures + run_all("benchmarks.bench_live", bench_live.BENCHMARKS)
+
+
 GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
     "replay": ("Replay benchmarks", replay_figures),
+    "venue": ("Venue model benchmarks", lambda: run_all("benchmarks.bench_venue", bench_venue.BENCHMARKS)),
+    "streams": ("Market stream benchmarks", stream_figures),
     "market": ("Market data benchmarks", market_figures),
+    "emulator": (
+        "Emulator benchmarks",
+        lambda: run_all("benchmarks.bench_emulator", bench_emulator.BENCHMARKS),
+    ),
     "data": ("Import and storage benchmarks", lambda: run_all("benchmarks.bench_data", bench_data.BENCHMARKS)),
 }
 

@@ -275,6 +275,13 @@ class Exits:
                 self._unanswered.discard(event.instrument)
                 self._instruments[event.instrument].rules = self._instead + self._rules
 
+    def watches(self, instrument: str) -> bool:
+        """Return whether a bar of what is held could matter: it cannot while the venue keeps all there is to keep."""
+        if self._kept is None or self._kept.trailing_stop is not None or instrument in self._unanswered:
+            return True  # what is unanswered may be refused, and a trailing stop needs the best price by then
+        one = self._instruments.get(instrument)
+        return one is not None and bool(one.rules)
+
     def on_bar(self, bar: Bar) -> Target | PlaceOrder | None:
         """Return the wish to hold nothing, None to stay. It is told of every bar while a position is open."""
         one = self._instruments.get(bar.instrument)

@@ -78,10 +78,10 @@ class SmaCross(Strategy[SmaCrossParams]):
         return {"up": distance > least, "down": -distance > least}
 
     def next_row(self, bars: BarBatch, columns: Mapping[str, NDArray[Any]], start: int) -> int:
-        """Return the next bar whose averages stand against the position; with exits, every bar while one is held."""
+        """Return the next bar whose averages stand against the position; every bar while exits watch one."""
         name = bars.instrument.name
         holding = bool(self.position(name).qty)
-        if holding and self._exits is not None:
+        if holding and self._exits is not None and self._exits.watches(name):
             return start
         wanted = columns["down" if holding or name in self._left else "up"][start:]
         row = int(wanted.argmax())

@@ -6,7 +6,7 @@ emulator use the same one. `docs/fills.md` argues every assumption about fills, 
 `docs/venue_account.md` list what the venue's rules leave open.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -29,6 +29,8 @@ from bot.core.venue.filters import (
 )
 from bot.core.venue.floor import Floor
 from bot.core.venue.guard import MarginGuard
+from bot.core.venue.interventions import Interventions
+from bot.core.venue.margin import Margin
 from bot.core.venue.market import FillModel, Live, Market
 from bot.core.venue.matcher import Matcher
 from bot.core.venue.orders import (
@@ -44,6 +46,7 @@ from bot.core.venue.orders import (
     Told,
     open_record,
 )
+from bot.core.venue.preview import preview
 from bot.core.venue.stop_requests import StopRequests
 from bot.core.venue.taking import Taking
 from bot.domain.market import BarBatch, BookDeltaBatch, FundingBatch, TradeBatch
@@ -80,6 +83,7 @@ class VenueModel:
         self._amending = Amending(self._floor, self._fills, self._taking, self._exits)
         self._stop_requests = StopRequests(self._floor, self._exits)
         self._matcher = Matcher(self._floor, self._fills, self._taking, self._exits, self._guard)
+        self._interventions = Interventions(self._floor, self._fills, self._exits)
         self._ids: dict[tuple[str, str], str] = {}  # by account and client order id: never forgotten
 
     # The market
@@ -137,18 +141,27 @@ class VenueModel:
         return live.record, self._finish(now_ns)
 
     def cancel_all(
-        self, account: str, now_ns: int, *, instruments: Iterable[str], only: OrderFilter = "all"
+        self,
+        account: str,
+        now_ns: int,
+        *,
+        instruments: Iterable[str],
+        only: OrderFilter = "all",
+        pick: Callable[[Sequence[str]], Iterable[str]] = lambda order_ids: order_ids[:CANCEL_ALL_MAX],
     ) -> tuple[list[OrderRecord], list[Told]]:
-        """Cancel an account's orders of some instruments, oldest first, at most as many as one request reaches."""
+        """Cancel an account's orders of some instruments.
+
+        Args:
+            account: whose.
+            now_ns: the time.
+            instruments: of what.
+            only: which kind of orders.
+            pick: chooses which of the order ids, oldest first, one request reaches; by default the oldest.
+        """
         self._matcher.advance(now_ns)
-        found = [
-            live
-            for name in instruments
-            for live in self.markets[name].orders()
-            if live.account == account and _is_wanted(live, only)
-        ]
+        found = {live.order_id: live for live in self._lives(account, instruments, only)}
         canceled: list[OrderRecord] = []
-        for live in sorted(found, key=lambda live: live.number)[:CANCEL_ALL_MAX]:
+        for live in [found[order_id] for order_id in pick(list(found))]:
             if live.record.is_open:
                 self._cancel(live, now_ns)
                 canceled.append(live.record)
@@ -199,7 +212,61 @@ class VenueModel:
             trailing_distance=distance,
         )
 
+    def preview(
+        self, account: str, request: NewOrder, now_ns: int
+    ) -> tuple[tuple[Margin, Margin] | Refusal, list[Told]]:
+        """Return an account's margin before and after an order that is not placed, or why it would be refused.
+
+        Conditional orders take no margin before they trigger: their margin afterwards is that before.
+        """
+        self._matcher.advance(now_ns)
+        return preview(self._floor, self._fills, account, request, now_ns), self._finish(now_ns)
+
+    # What nobody asks for
+
+    def deleverage(
+        self, account: str, instrument: str, now_ns: int, *, position_index: int = 0, qty: Decimal | None = None
+    ) -> list[Told]:
+        """Reduce a position at the last price, as for another's liquidation; by half where no quantity is given."""
+        self._matcher.advance(now_ns)
+        self._interventions.deleverage(account, (instrument, position_index), qty, now_ns)
+        return self._finish(now_ns)
+
+    def transfer(self, account: str, coin: str, amount: Decimal, now_ns: int) -> list[Told]:
+        """Book a transfer into the account or, where the amount is negative, out of it, whatever that leads to."""
+        self._matcher.advance(now_ns)
+        self._interventions.transfer(account, coin, amount, now_ns)
+        return self._finish(now_ns)
+
+    def surplus(self, account: str, now_ns: int) -> Decimal:
+        """Return how much an account may lose before it is liquidated, USD; 0 where it holds nothing."""
+        return self._interventions.surplus(account, now_ns)
+
+    def cancel_for(
+        self,
+        account: str,
+        now_ns: int,
+        *,
+        instruments: Iterable[str],
+        cancel_type: CancelType,
+        only: OrderFilter = "all",
+    ) -> list[Told]:
+        """Cancel an account's orders as the venue does of its own accord, for a reason of its own."""
+        self._matcher.advance(now_ns)
+        self._interventions.cancel(self._lives(account, instruments, only), cancel_type, now_ns)
+        return self._finish(now_ns)
+
     # Behind the curtain
+
+    def _lives(self, account: str, instruments: Iterable[str], only: OrderFilter) -> list[Live]:
+        """Return an account's open orders of some instruments, oldest first."""
+        found = [
+            live
+            for name in instruments
+            for live in self.markets[name].orders()
+            if live.account == account and _is_wanted(live, only)
+        ]
+        return sorted(found, key=lambda live: live.number)
 
     def _finish(self, now_ns: int, touched: str | None = None) -> list[Told]:
         matcher = self._matcher

@@ -18,6 +18,7 @@ from bot.domain.orders import (
     OrderEvent,
     OrderFilled,
     OrderRejected,
+    OrderResurfaced,
     OrderTriggered,
     SubmitOrder,
 )
@@ -49,12 +50,18 @@ _NEXT: dict[tuple[Status, type[Event]], Status] = {
     (Status.FILLED, OrderAmended): Status.FILLED,  # or a change; one that leaves something to fill opens it again
     (Status.FILLED, OrderCanceled): Status.FILLED,  # a cancel that raced the last fill
     (Status.REJECTED, OrderRejected): Status.REJECTED,  # resent
+    (Status.REJECTED, OrderResurfaced): Status.SUBMITTED,  # our evidence that it was never accepted was wrong
+    (Status.SUBMITTED, OrderResurfaced): Status.SUBMITTED,  # resent
+    (Status.OPEN, OrderResurfaced): Status.OPEN,
+    (Status.CANCELED, OrderResurfaced): Status.CANCELED,
+    (Status.FILLED, OrderResurfaced): Status.FILLED,
 }
 
 _NEXT_CONDITIONAL = _NEXT | {
     (Status.SUBMITTED, OrderAccepted): Status.WAITING,
     (Status.SUBMITTED, OrderTriggered): Status.OPEN,  # the trigger overtook the ack
     (Status.WAITING, OrderAccepted): Status.WAITING,  # resent
+    (Status.WAITING, OrderResurfaced): Status.WAITING,
     (Status.WAITING, OrderAmended): Status.WAITING,
     (Status.WAITING, OrderTriggered): Status.OPEN,
     (Status.WAITING, OrderCanceled): Status.CANCELED,  # asked for, or refused when it was triggered
@@ -116,12 +123,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def remaining_qty(self) -> Decimal:
         """Return the most that may still fill: of old and new total the larger until the venue has answered."""
-        if not self.is_live:
+        if self.status not in _LIVE:
             return Decimal(0)
-        asked = self.amend_requested
-        if asked is None or asked.qty is None:
-            return self.qty - self.filled_qty
-        return max(self.qty, asked.qty) - self.filled_qty
+        asked, terms = self.amend_requested, self.terms
+        qty = self.request.qty if terms is None else terms.qty
+        if asked is not None and asked.qty is not None:
+            qty = max(qty, asked.qty)
+        return qty - self.filled_qty
 
     @property
     def coming_qty(self) -> Decimal:

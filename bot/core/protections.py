@@ -6,7 +6,10 @@ Times are ours, when we learned of it. What lies within a window still counts af
 """
 
 from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal, DecimalException
+from typing import Any
 
 import msgspec
 
@@ -14,7 +17,7 @@ from bot.core.trading_state import ACCOUNT, Cause, Latch, Signal, TradingState, 
 from bot.domain.account import ZERO
 from bot.domain.instrument import Side
 from bot.domain.ledger import TradingStateChanged
-from bot.domain.orders import OrderFilled, PositionCut
+from bot.domain.orders import ForeignFilled, OrderFilled, PositionCut
 
 _DAY_NS = 24 * 3_600_000_000_000
 
@@ -68,6 +71,7 @@ class Protections:
         self._peak: Decimal | None = None
         self._day = -1
         self._day_start: Decimal | None = None  # equity
+        self._first_rungs: dict[Cause, tuple[Decimal, Decimal]] = {}  # of a base, the equity of the first rung
         self._net: dict[str, Decimal] = defaultdict(Decimal)  # of the open round trip
         self._losses_ns: dict[str, deque[int]] = defaultdict(deque)  # by scope
         self._trips: dict[str, deque[tuple[int, Decimal]]] = defaultdict(deque)
@@ -114,7 +118,7 @@ class Protections:
 
     def see_fill(
         self,
-        fill: OrderFilled | PositionCut,
+        fill: OrderFilled | PositionCut | ForeignFilled,
         *,
         realized_pnl: Decimal,
         qty_before: Decimal,
@@ -149,18 +153,71 @@ class Protections:
         if instrument in self._net:
             self._net[instrument] += amount
 
-    def halt(self, why: str, now_ns: int, *, scope: str = ACCOUNT) -> list[TradingStateChanged]:
-        """Halt because a person says so."""
-        return self.states.move(scope, Cause.PERSON, Signal.HALT, Why(detail=why), now_ns)
+    def halt(
+        self, why: str, now_ns: int, *, scope: str = ACCOUNT, cause: Cause = Cause.PERSON
+    ) -> list[TradingStateChanged]:
+        """Halt because a person says so, or a cause that a person must look into."""
+        return self.states.move(scope, cause, Signal.HALT, Why(detail=why), now_ns)
+
+    def reduce(self, why: str, now_ns: int, *, cause: Cause) -> list[TradingStateChanged]:
+        """Let only exits pass because of a cause that a person must look into."""
+        return self.states.move(ACCOUNT, cause, Signal.REDUCE, Why(detail=why), now_ns)
+
+    def re_arm(self, why: str, now_ns: int) -> list[TradingStateChanged]:
+        """Open the kill switch's latch because a person at the host says so."""
+        return self.states.release(Signal.RE_ARMED, Why(detail=why), now_ns)
 
     def resume(self, why: str, now_ns: int) -> list[TradingStateChanged]:
         """Open every latch because a person says so; losses are measured from the next equity on."""
         self._peak = self._day_start = None
         return self.states.release(Signal.RESUMED, Why(detail=why), now_ns)
 
+    @property
+    def loss_base(self) -> tuple[int, Decimal | None, Decimal | None]:
+        """Return what losses are measured from: the UTC day, the highest equity, the equity at the day's start."""
+        return self._day, self._peak, self._day_start
+
+    def restore_loss_base(self, day: int, peak: Decimal | None, day_start: Decimal | None) -> None:
+        """Measure losses from what a ledger's entry says."""
+        self._day, self._peak, self._day_start = day, peak, day_start
+
+    def counted(self) -> dict[str, Any]:
+        """Return what the windows hold, by the names of `restore_counted`; empty ones left out."""
+        executions = sorted(self._executions_ns.items())
+        return {
+            "net": dict(self._net),
+            "losses_ns": {scope: list(times) for scope, times in self._losses_ns.items() if times},
+            "trips": {name: list(trips) for name, trips in self._trips.items() if trips},
+            "executions_ns": [(name, side, list(times)) for (name, side), times in executions if times],
+        }
+
+    def restore_counted(
+        self,
+        net: Mapping[str, Decimal],
+        losses_ns: Mapping[str, list[int]],
+        trips: Mapping[str, list[tuple[int, Decimal]]],
+        executions_ns: Iterable[tuple[str, Side, list[int]]],
+    ) -> None:
+        """Go on counting from what the windows held."""
+        self._net.update(net)
+        self._losses_ns.update({scope: deque(times) for scope, times in losses_ns.items()})
+        self._trips.update({name: deque(each) for name, each in trips.items()})
+        self._executions_ns.update({(name, side): deque(times) for name, side, times in executions_ns})
+
+    @contextmanager
+    def recounting(self) -> Iterator[None]:
+        """Count what a ledger tells without moving a latch: what became of the latches, it tells too."""
+        held, self.states = self.states, TradingStates()
+        try:
+            yield
+        finally:
+            self.states = held
+
     def _climb(
         self, cause: Cause, ladder: Ladder, equity: Decimal, base: Decimal | None, now_ns: int
     ) -> list[TradingStateChanged]:
+        if base is not None and equity.is_finite() and equity > self._first_rung(cause, ladder, base):
+            return []
         if not ladder.is_on:
             return []
         name = "the highest equity" if cause is Cause.DRAWDOWN else "the equity at the day's start"
@@ -173,6 +230,13 @@ class Protections:
             why = Why(detail=detail, value=value, threshold=floor)
             return self.states.move(ACCOUNT, cause, signal, why, now_ns)
         return []
+
+    def _first_rung(self, cause: Cause, ladder: Ladder, base: Decimal) -> Decimal:
+        """Return the equity above which no rung is reached; infinite where a number is none."""
+        known = self._first_rungs.get(cause)
+        if known is None or known[0] is not base:
+            known = self._first_rungs[cause] = base, _first_rung(ladder, base)
+        return known[1]
 
     def _count_execution(self, instrument: str, side: Side, now_ns: int) -> list[TradingStateChanged]:
         limit = self._limits.repeated
@@ -231,6 +295,16 @@ class Protections:
 
 def _is_off(rung: Decimal) -> bool:
     return rung.is_finite() and rung == 0
+
+
+def _first_rung(ladder: Ladder, base: Decimal) -> Decimal:
+    rungs = [rung for rung in (ladder.reduce, ladder.halt) if not _is_off(rung)]
+    if not all(number.is_finite() for number in (base, *rungs)):
+        return Decimal("Infinity")
+    try:
+        return max((base * (1 - rung) for rung in rungs), default=Decimal("-Infinity"))
+    except DecimalException:
+        return Decimal("Infinity")
 
 
 def _is_above(equity: Decimal, base: Decimal | None, rung: Decimal) -> bool:

@@ -6,6 +6,7 @@ NaN raises). The codes are documented in `docs/risk_codes.md`.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal, DecimalException
 from enum import StrEnum
 
@@ -57,6 +58,7 @@ class Denial(StrEnum):
     REPEATED = "REPEATED"
     COOLDOWN = "COOLDOWN"
     OPEN_POSITIONS_ABOVE_MAX = "OPEN_POSITIONS_ABOVE_MAX"
+    IN_DOUBT = "IN_DOUBT"
 
 
 _PAUSES = {
@@ -64,6 +66,7 @@ _PAUSES = {
     Cause.LOW_PROFIT: Denial.LOW_PROFIT,
     Cause.REPEATED: Denial.REPEATED,
     Cause.COOLDOWN: Denial.COOLDOWN,
+    Cause.DOUBT: Denial.IN_DOUBT,
 }
 
 
@@ -103,6 +106,33 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     has_stops: bool = False  # the venue keeps exits for the position, did, or has been asked to
 
 
+def _nothing() -> dict[Side, Decimal]:
+    return {Side.BUY: ZERO, Side.SELL: ZERO}
+
+
+@dataclass(slots=True)
+class Claims:
+    """What may still fill of one instrument's open orders, by side."""
+
+    entering: dict[Side, Decimal] = field(default_factory=_nothing)
+    reducing: dict[Side, Decimal] = field(default_factory=_nothing)  # of reduce-only orders
+    is_finite: bool = True  # what is no number is in no sum
+
+
+def claims_of(live: Iterable[Order]) -> Claims:
+    """Return what open orders come to: each is looked at once, for there may be hundreds."""
+    claims = Claims()
+    for order in live:
+        qty = order.remaining_qty
+        if not qty.is_finite():
+            claims.is_finite = False
+            continue
+        request = order.request
+        sums = claims.reducing if request.reduce_only else claims.entering
+        sums[request.side] += qty
+    return claims
+
+
 def judge(
     order: SubmitOrder,
     *,
@@ -123,12 +153,16 @@ def judge(
     if not _is_fresh(mark, book, limits):
         return Denial.MARK_STALE, f"the last price is {(book.now_ns - mark.ts_ns) / 1e9:.3f} s old"
     try:
+        denial = _judge_mark(mark)
+        if denial is not None:
+            return denial
+        claims = claims_of(book.live)
         return (
-            _judge_inputs(mark, book, limits)
+            _judge_inputs(book, claims, limits)
             or _judge_grid(order, instrument)
             or _judge_price(order, instrument, mark, limits)
-            or _judge_hold(order, book, hold)
-            or _judge_size(order, instrument, mark, book, limits)
+            or _judge_hold(order, book, claims, hold)
+            or _judge_size(order, instrument, mark, book, claims, limits)
             or _judge_count(order, book, limits)
             or _judge_rate(book, limits)
         )
@@ -170,12 +204,16 @@ def judge_amendment(
             return Denial.MARK_STALE, f"{draft.instrument} has no fresh price"
         # Until the venue has answered it may be either: the larger of the two counts.
         whole = replace(draft, qty=max(draft.qty - order.filled_qty, order.remaining_qty))
+        denial = _judge_mark(mark)
+        if denial is not None:
+            return denial
+        claims = claims_of(book.live)
         return (
-            _judge_inputs(mark, book, limits)
+            _judge_inputs(book, claims, limits)
             or _judge_grid(draft, instrument)
             or _judge_price(draft, instrument, mark, limits)
-            or _judge_hold(whole, book, hold)
-            or _judge_size(whole, instrument, mark, book, limits)
+            or _judge_hold(whole, book, claims, hold)
+            or _judge_size(whole, instrument, mark, book, claims, limits)
             or _judge_rate(book, limits)
         )
     except DecimalException:
@@ -228,7 +266,7 @@ def judge_stops(
 
 
 def worst_case_qty(
-    position: Position, live: Iterable[Order], extra: SubmitOrder | None = None, *, has_stops: bool = False
+    position: Position, live: Iterable[Order] | Claims, extra: SubmitOrder | None = None, *, has_stops: bool = False
 ) -> Decimal:
     """Return the greatest absolute quantity that the position can reach if one side's orders all fill.
 
@@ -237,15 +275,14 @@ def worst_case_qty(
 
     Args:
         position: what is held.
-        live: orders that may still fill.
+        live: orders that may still fill, or what they come to.
         extra: one more to count.
         has_stops: the venue keeps exits of the whole position.
     """
-    sums = {Side.BUY: ZERO, Side.SELL: ZERO}
-    reducing = {Side.BUY: ZERO, Side.SELL: ZERO}
-    for order in live:
-        counted = reducing if order.request.reduce_only else sums
-        counted[order.request.side] += order.remaining_qty
+    claims = live if isinstance(live, Claims) else claims_of(live)
+    if not claims.is_finite:
+        return Decimal("NaN")
+    sums, reducing = dict(claims.entering), dict(claims.reducing)
     if extra is not None:
         counted = reducing if extra.reduce_only else sums
         counted[extra.side] += extra.qty
@@ -258,14 +295,16 @@ def worst_case_qty(
     return max(abs(qty + buys), abs(short + buys), abs(qty - sells), abs(long - sells))
 
 
-def _judge_inputs(mark: Mark, book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
+def _judge_mark(mark: Mark) -> tuple[Denial, str] | None:
     if not (mark.price.is_finite() and mark.price > 0):
         return Denial.MARK_INVALID, f"the last price is {mark.price}"
+    return None
+
+
+def _judge_inputs(book: Book, claims: Claims, limits: RiskLimits) -> tuple[Denial, str] | None:
     is_finite = book.position.qty.is_finite() and book.others_notional.is_finite()
     is_finite = is_finite and (book.equity is None or book.equity.is_finite())
-    for order in book.live:
-        is_finite = is_finite and order.remaining_qty.is_finite()
-    if not is_finite:
+    if not (is_finite and claims.is_finite):
         return Denial.ACCOUNT_INVALID, "a position, an open order or the equity is not a number"
     if not (
         limits.order_notional_max.is_finite()
@@ -329,21 +368,23 @@ def _judge_exit(
     return None
 
 
-def _judge_hold(order: SubmitOrder, book: Book, hold: Latch | None) -> tuple[Denial, str] | None:
-    if hold is None or order.reduce_only or is_exit(order, book):  # what reduce-only means is judged with the size
+def _judge_hold(order: SubmitOrder, book: Book, claims: Claims, hold: Latch | None) -> tuple[Denial, str] | None:
+    if (
+        hold is None or order.reduce_only or is_exit(order, book.position, claims)
+    ):  # what reduce-only means is judged with the size
         return None
     return _PAUSES.get(hold.cause, Denial.REDUCING), f"only exits pass {_words(hold)}"
 
 
 def _judge_size(
-    order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, limits: RiskLimits
+    order: SubmitOrder, instrument: Instrument, mark: Mark, book: Book, claims: Claims, limits: RiskLimits
 ) -> tuple[Denial, str] | None:
     notional = order.qty * _price_of(order, mark)
     if order.reduce_only and not (0 < order.qty <= abs(book.position.qty) and _is_against(order, book.position)):
         return Denial.REDUCE_ONLY_INCREASES, f"the position is {book.position.qty}"
-    if is_exit(order, book):
+    if is_exit(order, book.position, claims):
         return None  # it only makes the account safer: no limit of size may stand in its way
-    after = worst_case_qty(book.position, book.live, order, has_stops=book.has_stops)
+    after = worst_case_qty(book.position, claims, order, has_stops=book.has_stops)
     if not notional >= instrument.notional_min:
         return Denial.NOTIONAL_BELOW_MIN, f"value {notional} is below {instrument.notional_min}"
     if not notional <= limits.order_notional_max:
@@ -369,8 +410,12 @@ def _judge_count(order: SubmitOrder, book: Book, limits: RiskLimits) -> tuple[De
 
 
 def _judge_rate(book: Book, limits: RiskLimits) -> tuple[Denial, str] | None:
-    recent = sum(1 for sent_ns in book.recent_sends_ns if sent_ns > book.now_ns - 1_000_000_000)
-    if not recent < limits.orders_per_second_max:
+    most = limits.orders_per_second_max
+    sends_ns = book.recent_sends_ns
+    if len(sends_ns) < most or (0 < len(sends_ns) == most and not sends_ns[0] > book.now_ns - 1_000_000_000):
+        return None  # one of as many as are allowed is older
+    recent = sum(1 for sent_ns in sends_ns if sent_ns > book.now_ns - 1_000_000_000)
+    if not recent < most:
         return Denial.ORDER_RATE, f"{recent} orders were sent within a second"
     return None
 
@@ -436,11 +481,10 @@ def _words(hold: Latch) -> str:
     return f"({hold.scope}, {hold.cause}): {hold.why.detail}"
 
 
-def is_exit(order: SubmitOrder, book: Book) -> bool:
+def is_exit(order: SubmitOrder, position: Position, claims: Claims) -> bool:
     """Return whether the position cannot flip even if this order and all live ones of its side fill."""
-    same_side = (o.remaining_qty for o in book.live if o.request.side is order.side and not o.request.reduce_only)
-    leaving = order.qty + sum(same_side, ZERO)
-    return _is_against(order, book.position) and leaving <= abs(book.position.qty)
+    leaving = order.qty + claims.entering[order.side]
+    return _is_against(order, position) and leaving <= abs(position.qty)
 
 
 def _is_against(order: SubmitOrder, position: Position) -> bool:

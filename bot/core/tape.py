@@ -7,7 +7,7 @@ changed, skips what cannot matter.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -54,15 +54,26 @@ class Trail(msgspec.Struct, frozen=True):
         return self.peak - self.sign * self.distance
 
 
-class _Chunk:
-    """A stretch of rows with what is known of each of its blocks."""
+Batch = TypeVar("Batch", TradeBatch, BarBatch)
 
-    __slots__ = ("batch", "end", "first_row", "high", "low")
 
-    def __init__(self, batch: TradeBatch | BarBatch, low_ticks: I64, high_ticks: I64) -> None:
-        self.batch = batch
+class _Chunk(Generic[Batch]):
+    """A stretch of rows with what is known of each of its blocks.
+
+    Args:
+        batch: the rows, at least one.
+        ts_ns: the time that rows are found by, in order.
+        low_ticks, high_ticks: the lowest and highest price of each row.
+    """
+
+    __slots__ = ("batch", "end", "first_ns", "first_row", "high", "last_ns", "low", "ts_ns")
+
+    def __init__(self, batch: Batch, ts_ns: I64, low_ticks: I64, high_ticks: I64) -> None:
+        self.batch: Batch = batch
         self.first_row = batch.first_row
         self.end = batch.first_row + len(batch)
+        self.ts_ns = ts_ns
+        self.first_ns, self.last_ns = int(ts_ns[0]), int(ts_ns[-1])
         whole = len(batch) // _BLOCK
         self.low = low_ticks[: whole * _BLOCK].reshape(whole, _BLOCK).min(axis=1)
         self.high = high_ticks[: whole * _BLOCK].reshape(whole, _BLOCK).max(axis=1)
@@ -107,7 +118,7 @@ class TradeTape:
     """A tape of trades."""
 
     def __init__(self) -> None:
-        self._chunks: list[_Chunk] = []
+        self._chunks: list[_Chunk[TradeBatch]] = []
 
     @property
     def end(self) -> int:
@@ -117,18 +128,18 @@ class TradeTape:
     def extend(self, batch: TradeBatch | BarBatch, now_ns: int) -> None:
         """See `Tape`."""
         assert isinstance(batch, TradeBatch)
-        while len(self._chunks) > 1 and self._trades(1).ts_ns[0] < now_ns:
+        while len(self._chunks) > 1 and self._chunks[1].first_ns < now_ns:
             self._chunks.pop(0)
         if len(batch):
-            self._chunks.append(_Chunk(batch, batch.price_ticks, batch.price_ticks))
+            self._chunks.append(_Chunk(batch, batch.ts_ns, batch.price_ticks, batch.price_ticks))
 
     def scan(self, row: int, stop: int, watch: Watch) -> Found:
         """See `Tape`: a trade at the bid counts against what is ahead of it if its taker sold."""
         bid_traded = ask_traded = 0
-        for number, chunk in enumerate(self._chunks):
+        for chunk in self._chunks:
             if chunk.end <= row or chunk.first_row >= stop:
                 continue
-            trades = self._trades(number)
+            trades = chunk.batch
             index, is_event, bids, asks = _scan_trades(
                 trades.price_ticks,
                 trades.qty_steps,
@@ -153,10 +164,10 @@ class TradeTape:
     def follow(self, row: int, stop: int, trail: Trail) -> tuple[int, bool, Trail]:
         """See `Tape`."""
         peak = trail.peak
-        for number, chunk in enumerate(self._chunks):
+        for chunk in self._chunks:
             if chunk.end <= row or chunk.first_row >= stop:
                 continue
-            prices = self._trades(number).price_ticks
+            prices = chunk.batch.price_ticks
             start, last = max(row - chunk.first_row, 0), min(stop, chunk.end) - chunk.first_row
             index, is_event, peak = _follow(
                 prices, prices, chunk.low, chunk.high, start, last, trail.sign, trail.distance, peak, False
@@ -176,16 +187,14 @@ class TradeTape:
 
     def trade(self, row: int) -> tuple[int, int, bool]:
         """Return price, quantity and whether the taker bought."""
-        number, index = self._find(row)
-        trades = self._trades(number)
+        trades, index = _find(self._chunks, row)
         return int(trades.price_ticks[index]), int(trades.qty_steps[index]), bool(trades.is_buy[index])
 
     def take_row(self, at_ns: int) -> int:
         """See `Tape`: the first trade at or after the order's arrival."""
-        for number, chunk in enumerate(self._chunks):
-            ts_ns = self._trades(number).ts_ns
-            if ts_ns[-1] >= at_ns:
-                return chunk.first_row + int(ts_ns.searchsorted(at_ns))
+        for chunk in self._chunks:
+            if chunk.last_ns >= at_ns:
+                return chunk.first_row + int(chunk.ts_ns.searchsorted(at_ns))
         return self.end
 
     def take(self, row: int, at_ns: int) -> tuple[int, int] | None:
@@ -200,31 +209,22 @@ class TradeTape:
 
     def last_price(self, at_ns: int) -> int | None:
         """See `Tape`: of the last trade before `at_ns`."""
-        for number in range(len(self._chunks) - 1, -1, -1):
-            trades = self._trades(number)
-            if trades.ts_ns[0] < at_ns:
-                return int(trades.price_ticks[trades.ts_ns.searchsorted(at_ns) - 1])
+        for chunk in reversed(self._chunks):
+            if chunk.first_ns < at_ns:
+                return int(chunk.batch.price_ticks[chunk.ts_ns.searchsorted(at_ns) - 1])
         return None
 
-    def _trades(self, number: int) -> TradeBatch:
-        batch = self._chunks[number].batch
-        assert isinstance(batch, TradeBatch)
-        return batch
-
     def _row(self, row: int) -> tuple[int, int]:
-        number, index = self._find(row)
-        trades = self._trades(number)
+        trades, index = _find(self._chunks, row)
         return int(trades.ts_ns[index]), int(trades.price_ticks[index])
-
-    def _find(self, row: int) -> tuple[int, int]:
-        return _find(self._chunks, row)
 
 
 class BarTape:
     """A tape of bars, where nothing finer is known."""
 
     def __init__(self) -> None:
-        self._chunks: list[_Chunk] = []
+        self._chunks: list[_Chunk[BarBatch]] = []
+        self._asked = (-FAR, 0)  # the last search: a time, and the first row that opens after it
 
     @property
     def end(self) -> int:
@@ -234,20 +234,21 @@ class BarTape:
     def extend(self, batch: TradeBatch | BarBatch, now_ns: int) -> None:
         """See `Tape`."""
         assert isinstance(batch, BarBatch)
-        while len(self._chunks) > 1 and self._bars(1).open_ns[0] < now_ns:
+        self._asked = -FAR, 0
+        while len(self._chunks) > 1 and self._chunks[1].first_ns < now_ns:
             self._chunks.pop(0)
         if len(batch):
-            self._chunks.append(_Chunk(batch, batch.low_ticks, batch.high_ticks))
+            self._chunks.append(_Chunk(batch, batch.open_ns, batch.low_ticks, batch.high_ticks))
 
     def scan(self, row: int, stop: int, watch: Watch) -> Found:
         """See `Tape`: nobody knows how much traded at a price, so only an `ahead` of 0 is reached by a touch."""
-        for number, chunk in enumerate(self._chunks):
+        falls = max(watch.falls, watch.bid if watch.bid_ahead <= 0 else watch.bid - 1)
+        rises = min(watch.rises, watch.ask if watch.ask_ahead <= 0 else watch.ask + 1)
+        for chunk in self._chunks:
             if chunk.end <= row or chunk.first_row >= stop:
                 continue
-            bars = self._bars(number)
+            bars = chunk.batch
             start, last = max(row - chunk.first_row, 0), min(stop, chunk.end) - chunk.first_row
-            falls = max(watch.falls, watch.bid if watch.bid_ahead <= 0 else watch.bid - 1)
-            rises = min(watch.rises, watch.ask if watch.ask_ahead <= 0 else watch.ask + 1)
             index = _scan_bars(bars.low_ticks, bars.high_ticks, chunk.low, chunk.high, start, last, falls, rises)
             if index >= 0:
                 return Found(chunk.first_row + index, True)
@@ -256,10 +257,10 @@ class BarTape:
     def follow(self, row: int, stop: int, trail: Trail) -> tuple[int, bool, Trail]:
         """See `Tape`: whether a bar triggers it depends on the path through it, so the first that might is returned."""
         peak = trail.peak
-        for number, chunk in enumerate(self._chunks):
+        for chunk in self._chunks:
             if chunk.end <= row or chunk.first_row >= stop:
                 continue
-            bars = self._bars(number)
+            bars = chunk.batch
             start, last = max(row - chunk.first_row, 0), min(stop, chunk.end) - chunk.first_row
             index, is_event, peak = _follow(
                 bars.low_ticks,
@@ -279,8 +280,8 @@ class BarTape:
 
     def seen_ns(self, row: int) -> int:
         """See `Tape`: the bar's close."""
-        number, index = _find(self._chunks, row)
-        return self._bars(number).close_at(index)
+        bars, index = _find(self._chunks, row)
+        return bars.close_at(index)
 
     def unseen_row(self, now_ns: int) -> int:
         """See `Tape`: the first bar that closes later."""
@@ -288,13 +289,12 @@ class BarTape:
 
     def open_ns(self, row: int) -> int:
         """Return when the bar begins."""
-        number, index = _find(self._chunks, row)
-        return int(self._bars(number).open_ns[index])
+        bars, index = _find(self._chunks, row)
+        return int(bars.open_ns[index])
 
     def bar(self, row: int) -> tuple[int, int, int, int]:
         """Return open, high, low and close."""
-        number, index = _find(self._chunks, row)
-        bars = self._bars(number)
+        bars, index = _find(self._chunks, row)
         return (
             int(bars.open_ticks[index]),
             int(bars.high_ticks[index]),
@@ -304,51 +304,48 @@ class BarTape:
 
     def take_row(self, at_ns: int) -> int:
         """See `Tape`: the bar that the order arrives in, or the next after a hole."""
-        return self._first_open_after(at_ns, -self._scale_ns())
+        if not self._chunks:
+            return 0
+        return self._first_open_after(at_ns - self._chunks[0].batch.scale_ns)
 
     def take(self, row: int, at_ns: int) -> tuple[int, int] | None:
         """See `Tape`: at the bar's open, the only price inside it whose time is known."""
         if not self._chunks or not self._chunks[0].first_row <= row < self.end:
             return None
-        number, index = _find(self._chunks, row)
-        bars = self._bars(number)
+        bars, index = _find(self._chunks, row)
         return max(at_ns, int(bars.open_ns[index])), int(bars.open_ticks[index])
 
     def rest_row(self, at_ns: int) -> int:
         """See `Tape`."""
-        return self._first_open_after(at_ns, -1)
+        return self._first_open_after(at_ns - 1)
 
     def last_price(self, at_ns: int) -> int | None:
         """See `Tape`: the open of the bar that `at_ns` falls into, or the close of the last one before it."""
-        for number in range(len(self._chunks) - 1, -1, -1):
-            bars = self._bars(number)
-            if bars.open_ns[0] <= at_ns:
-                index = int(bars.open_ns.searchsorted(at_ns, side="right")) - 1
+        for chunk in reversed(self._chunks):
+            if chunk.first_ns <= at_ns:
+                bars = chunk.batch
+                index = int(chunk.ts_ns.searchsorted(at_ns, side="right")) - 1
                 is_inside = at_ns < bars.close_at(index)
                 return int(bars.open_ticks[index] if is_inside else bars.close_ticks[index])
         return None
 
-    def _bars(self, number: int) -> BarBatch:
-        batch = self._chunks[number].batch
-        assert isinstance(batch, BarBatch)
-        return batch
-
-    def _first_open_after(self, at_ns: int, offset_ns: int) -> int:
-        """Return the first row whose open is later than `at_ns` + `offset_ns`."""
-        for number, chunk in enumerate(self._chunks):
-            open_ns = self._bars(number).open_ns
-            if open_ns[-1] > at_ns + offset_ns:
-                return chunk.first_row + int(open_ns.searchsorted(at_ns + offset_ns, side="right"))
-        return self.end
-
-    def _scale_ns(self) -> int:
-        return self._bars(0).scale_ns if self._chunks else 0
+    def _first_open_after(self, time_ns: int) -> int:
+        if self._asked[0] == time_ns:
+            return self._asked[1]
+        row = self.end
+        for chunk in self._chunks:
+            if chunk.last_ns > time_ns:
+                row = chunk.first_row + int(chunk.ts_ns.searchsorted(time_ns, side="right"))
+                break
+        self._asked = time_ns, row
+        return row
 
 
-def _find(chunks: Sequence[_Chunk], row: int) -> tuple[int, int]:
-    for number, chunk in enumerate(chunks):
+def _find(chunks: Sequence[_Chunk[Batch]], row: int) -> tuple[Batch, int]:
+    """Return the batch that holds a row, and the row's index in it."""
+    for chunk in chunks:
         if chunk.first_row <= row < chunk.end:
-            return number, row - chunk.first_row
+            return chunk.batch, row - chunk.first_row
     raise IndexError(f"row {row} is not on the tape")
 
 

@@ -15,10 +15,8 @@ class Side(StrEnum):
     BUY = "buy"
     SELL = "sell"
 
-    @property
-    def sign(self) -> int:
-        """Return +1 for a buy, -1 for a sell."""
-        return 1 if self is Side.BUY else -1
+    def __init__(self, word: str) -> None:
+        self.sign: int = 1 if word == "buy" else -1
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +27,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str  # the venue's symbol, unique within a run
-    kind: Literal["linear"] = "linear"  # a perpetual margined and settled in the quote currency
+    kind: Literal["linear", "spot"] = "linear"  # a perpetual margined and settled in the quote currency, or a spot pair
     base: str
     quote: str
     tick_size: Decimal

@@ -7,12 +7,15 @@ from bot.domain.orders import (
     AmendRejected,
     CashAdjusted,
     Exit,
+    ForeignFilled,
+    ForeignKind,
     OrderAmended,
     OrderTriggered,
     PositionCut,
     StopKind,
     StopsChanged,
     StopsRejected,
+    Transferred,
     Trigger,
 )
 from tests.support.money import NAME
@@ -105,3 +108,32 @@ def trigger_at(price: str, *, is_rise: bool = True) -> Trigger:
 def exit_at(price: str) -> Exit:
     """Return a take profit or a stop loss."""
     return Exit(price=Decimal(price))
+
+
+def foreign(
+    *,
+    trade: str = "f1",
+    qty: str = "1",
+    price: str = "100",
+    fee: str = "0",
+    side: Side = Side.SELL,
+    at_ns: int = 1,
+    instrument: str = NAME,
+) -> ForeignFilled:
+    """Return somebody else's execution on our account."""
+    return ForeignFilled(
+        ts_event_ns=at_ns,
+        ts_recv_ns=at_ns,
+        instrument=instrument,
+        trade_id=trade,
+        kind=ForeignKind.ORDER,
+        side=side,
+        price=Decimal(price),
+        qty=Decimal(qty),
+        fee=Decimal(fee),
+    )
+
+
+def transferred(amount: str, *, number: int = 1, kind: str = "TRANSFER_IN", at_ns: int = 1) -> Transferred:
+    """Return cash that came from outside."""
+    return Transferred(ts_event_ns=at_ns, ts_recv_ns=at_ns, transfer_id=f"w{number}", kind=kind, amount=Decimal(amount))

@@ -280,6 +280,7 @@ EDGES: dict[str, tuple[Denial, Case, Case]] = {
             (Cause.LOW_PROFIT, Denial.LOW_PROFIT),
             (Cause.REPEATED, Denial.REPEATED),
             (Cause.COOLDOWN, Denial.COOLDOWN),
+            (Cause.DOUBT, Denial.IN_DOUBT),
         )
     },
     "open positions": (

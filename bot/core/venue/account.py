@@ -43,6 +43,7 @@ class VenueAccount:
 
     def __init__(self, contracts: Iterable[Contract], coins: Mapping[str, CoinTerms] | None = None) -> None:
         self.state = open_state(contracts, coins)
+        self._has_spot = any(contract.kind == "spot" for contract in self.state.contracts.values())
 
     # What is so
 
@@ -262,16 +263,14 @@ class VenueAccount:
         """
         facts: list[Fact] = []
         orders = self.state.orders
-        for order in list(orders.values()):
-            if not order.reduce_only:
-                continue
+        for order in [order for order in orders.values() if order.reduce_only]:
             qty = min(order.qty, self.reducible_qty(order))
             if not qty:
                 facts.append(self.drop(order, CancelType.REDUCE_ONLY, ts_ns=ts_ns))
             elif qty < order.qty:
                 orders[order.order_id] = replace(order, qty=qty)
                 facts.append(OrderCut(ts_ns=ts_ns, order_id=order.order_id, instrument=order.instrument, qty=qty))
-        for order in reversed(list(orders.values())):
+        for order in reversed(list(orders.values()) if self._has_spot else ()):
             coin, amount = self._held_by(order)
             if amount and self.locked(coin) > self.balance(coin):
                 facts.append(self.drop(order, CancelType.ADMIN, ts_ns=ts_ns))

@@ -38,10 +38,9 @@ def check_prices(market: Market, request: NewOrder, now_ns: int) -> Refusal | No
         return Refusal(code="110118", reason=f"{request.instrument} has no price yet")
     if request.kind is Kind.LIMIT:
         index = market.price_at(PriceSource.INDEX, now_ns)
-        at = instrument.price(mark if index is None else index)
-        band = market.contract.price_band(mark=instrument.price(mark), index=at)
+        bound = market.contract.band_ticks(request.side, mark=mark, index=mark if index is None else index)
         assert request.price is not None
-        refusal = check_band(market.contract, request.side, request.price, band)
+        refusal = check_band(market.contract, request.side, request.price, instrument.price(bound))
         if refusal is not None:
             return refusal
     last = market.price_at(PriceSource.LAST, now_ns)

@@ -4,7 +4,7 @@ Both are dictionaries by order id that also keep what is asked of them at every 
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from bot.core.venue.facts import VenueOrder
@@ -54,6 +54,11 @@ class RestingOrders(dict[str, "Live"]):
         while prices and -prices[0] * side.sign not in levels:
             heapq.heappop(prices)
         return -prices[0] * side.sign if prices else None
+
+    def level(self, side: Side, ticks: int) -> Iterable["Live"]:
+        """Return the orders at a price, in no order."""
+        level = self._levels[side].get(ticks)
+        return () if level is None else level.values()
 
     def at(self, side: Side, ticks: int) -> list["Live"]:
         """Return the orders at a price, oldest first."""

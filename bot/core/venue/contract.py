@@ -6,6 +6,7 @@ they leave out. For anything else give the figures of the day to `linear_contrac
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -102,7 +103,7 @@ def make_tiers(rows: Iterable[TierRow]) -> tuple[Tier, ...]:
     return tuple(tiers)
 
 
-class Contract(msgspec.Struct, frozen=True, kw_only=True):
+class Contract(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What is traded, as the venue's account sees it. Values are in the settle coin (spot: the quote)."""
 
     instrument: Instrument
@@ -130,6 +131,21 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         """Return the largest leverage that any tier allows."""
         return self.tiers[0].leverage_max
 
+    @cached_property
+    def most_rate(self) -> float:
+        """Return the initial margin rate of the highest tier, as good as a float can."""
+        return float(self.tiers[-1].initial_rate)
+
+    @cached_property
+    def taker_rate(self) -> float:
+        """Return what a taker pays at most, rebate or fee, as good as a float can."""
+        return abs(float(self.fees.taker))
+
+    @cached_property
+    def lowest_limit(self) -> float:
+        """Return the value up to which the lowest tier goes, as good as a float can."""
+        return float(self.tiers[0].limit_value)
+
     def tier_index(self, value: Decimal) -> int:
         """Return which tier a value is in; one beyond the last tier's limit is in the last tier."""
         for index, tier in enumerate(self.tiers):
@@ -151,17 +167,21 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         interval_ns = self.funding_interval_min * MINUTE_NS
         return (after_ns // interval_ns + 1) * interval_ns
 
-    def band_ticks(self, *, mark: int, index: int) -> tuple[int, int]:
-        """Return the same as `price_band` without a premium, of prices in ticks and in ticks."""
-        x, y = self.price_ratio_x, self.price_ratio_y
+    def band_ticks(self, side: Side, *, mark: int, index: int) -> int:
+        """Return a side's part of `price_band` without a premium, of prices in ticks and in ticks."""
+        x, y = self._band_ratios[side]
+        if side is Side.BUY:
+            if self.kind == "spot":
+                return min(_floored(index, x), _floored(index, y))
+            return min(_floored(mark, y), max(index, _floored(mark, x)))
         if self.kind == "spot":
-            return (
-                min(_scaled(index, 1 + x)[0], _scaled(index, 1 + y)[0]),
-                max(_scaled(index, 1 - x)[1], _scaled(index, 1 - y)[1]),
-            )
-        buy = min(_scaled(mark, 1 + y)[0], max(index, _scaled(mark, 1 + x)[0]))
-        sell = max(_scaled(mark, 1 - y)[1], min(index, _scaled(mark, 1 - x)[1]))
-        return buy, sell
+            return max(-_floored(-index, x), -_floored(-index, y))
+        return max(-_floored(-mark, y), min(index, -_floored(-mark, x)))
+
+    @cached_property
+    def _band_ratios(self) -> dict[Side, tuple[tuple[int, int], tuple[int, int]]]:
+        x, y = self.price_ratio_x, self.price_ratio_y
+        return {side: ((1 + x * side.sign).as_integer_ratio(), (1 + y * side.sign).as_integer_ratio()) for side in Side}
 
     def price_band(self, *, mark: Decimal, index: Decimal, premium: Decimal = ZERO) -> tuple[Decimal, Decimal]:
         """Return the highest price a buy and the lowest a sell may have, on the tick grid.
@@ -181,11 +201,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         return self.instrument.round_price(buy, Side.BUY), self.instrument.round_price(sell, Side.SELL)
 
 
-def _scaled(ticks: int, factor: Decimal) -> tuple[int, int]:
-    """Return the whole ticks below and above a multiple of a price."""
-    numerator, denominator = factor.as_integer_ratio()
-    below, rest = divmod(ticks * numerator, denominator)
-    return below, below + (rest > 0)
+def _floored(ticks: int, ratio: tuple[int, int]) -> int:
+    """Return the whole ticks below a multiple of a price."""
+    return ticks * ratio[0] // ratio[1]
 
 
 def linear_contract(

@@ -411,7 +411,7 @@ def _request_of(order: SubmitOrder) -> NewOrder:
         kind=Kind.LIMIT if is_limit else Kind.MARKET,
         qty=order.qty,
         price=order.limit_price,
-        time_in_force=_TIF[order.time_in_force],
+        time_in_force=_TIF[order.time_in_force] if is_limit else Tif.IOC,
         client_order_id=order.client_order_id,
         reduce_only=order.reduce_only,
         trigger=trigger,

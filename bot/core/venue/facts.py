@@ -49,9 +49,14 @@ class CancelType(StrEnum):
 
     USER = "CancelByUser"
     REDUCE_ONLY = "CancelByReduceOnly"
+    PREPARE_LIQUIDATION = "CancelByPrepareLiq"
     LIQUIDATION = "CancelAllBeforeLiq"
+    PREPARE_ADL = "CancelByPrepareAdl"
     ADL = "CancelAllBeforeAdl"
     ADMIN = "CancelByAdmin"
+    SETTLEMENT = "CancelBySettle"
+    DISCONNECTED = "CancelByDCP"
+    REBALANCE = "CancelByRebalance"
     POSITION_CLOSED = "CancelByTpSlTsClear"
     SELF_MATCH = "CancelBySmp"
     STOP_LOSS_HIT = "CancelByOCOTpCanceledBySlTriggered"
@@ -66,6 +71,7 @@ class TransactionType(StrEnum):
     LIQUIDATION = "LIQUIDATION"
     ADL = "ADL"
     TRANSFER_IN = "TRANSFER_IN"
+    TRANSFER_OUT = "TRANSFER_OUT"
     CURRENCY_BUY = "CURRENCY_BUY"
     CURRENCY_SELL = "CURRENCY_SELL"
 

@@ -85,8 +85,9 @@ class Fills:
         if mark is None:
             return 1 if side is Side.SELL else FAR
         index = market.price_at(PriceSource.INDEX, ts_ns)
-        buy, sell = market.contract.band_ticks(mark=mark, index=mark if index is None else index)
-        bound = max(1, buy if side is Side.BUY else sell)
+        bound = max(1, market.contract.band_ticks(side, mark=mark, index=mark if index is None else index))
+        if request.slippage_ticks is None and request.slippage_fraction is None:
+            return bound
         last = self._floor.touch_price(market, side, ts_ns)
         tolerance = request.slippage_ticks
         if last is not None and request.slippage_fraction is not None:
@@ -116,6 +117,8 @@ class Fills:
         execution = facts[0]
         assert isinstance(execution, Execution)
         live.open_steps -= steps
+        if live.place is not None and live.place.open_steps > live.open_steps:
+            live.place.amended(live.open_steps, level_steps=None)  # an order of ours took it, not the queue's trade
         filled = record.filled_qty + qty
         live.record = replace(
             record,

@@ -65,7 +65,7 @@ def check_shape(contract: Contract, request: NewOrder) -> NewOrder | Refusal:
         refusal = check_price(contract, request.price)
         if refusal is not None:
             return refusal
-    else:
+    elif request.price is not None or request.time_in_force is not Tif.IOC:
         request = replace(request, price=None, time_in_force=Tif.IOC)
     for price in _prices_named(request):
         refusal = check_price(contract, price)
@@ -117,13 +117,12 @@ def check_notional(contract: Contract, request: NewOrder, price: Decimal) -> Ref
     return refuse(contract, NOTIONAL, f"a value of {value} is below {least}")
 
 
-def check_band(contract: Contract, side: Side, price: Decimal, band: tuple[Decimal, Decimal]) -> Refusal | None:
-    """Return why a limit lies outside the price band, None if it does not."""
-    buy_max, sell_min = band
-    if side is Side.BUY and price > buy_max:
-        return refuse(contract, PRICE_HIGH, f"price {price} is above the highest of a buy, {buy_max}")
-    if side is Side.SELL and price < sell_min:
-        return refuse(contract, PRICE_LOW, f"price {price} is below the lowest of a sell, {sell_min}")
+def check_band(contract: Contract, side: Side, price: Decimal, bound: Decimal) -> Refusal | None:
+    """Return why a limit lies outside its side's bound of the price band, None if it does not."""
+    if side is Side.BUY and price > bound:
+        return refuse(contract, PRICE_HIGH, f"price {price} is above the highest of a buy, {bound}")
+    if side is Side.SELL and price < bound:
+        return refuse(contract, PRICE_LOW, f"price {price} is below the lowest of a sell, {bound}")
     return None
 
 

@@ -37,6 +37,7 @@ class TradedHours:
     def __init__(self, *, hours_max: int = _DAY) -> None:
         self._hours_max = hours_max
         self._hours: dict[int, list[int]] = {}
+        self._levels: dict[tuple[int, int], int | None] = {}  # answers of `level_qty` until more is counted
         self._last_ticks = np.zeros(2, dtype=np.int64)  # of the last trade of each taker side: sellers, buyers
 
     def extend(self, batch: TradeBatch | BarBatch, now_ns: int) -> None:
@@ -48,6 +49,7 @@ class TradedHours:
         Raises:
             ValueError: bars that the clock does not close; what they are made of can be counted.
         """
+        self._levels.clear()
         for hour, *counts in self._counted(batch).tolist():
             held = self._hours.setdefault(hour, counts)
             if held is not counts:
@@ -93,11 +95,13 @@ class TradedHours:
         Raises:
             ValueError: more hours than are kept.
         """
-        before = self._before(at_ns, hours)
-        if not before:
-            return None
-        visits = sum(counts[_VISITS] for counts in before)
-        return -(-sum(counts[_VOLUME] for counts in before) // max(1, visits))
+        key = at_ns // HOUR_NS, hours
+        if key not in self._levels:
+            before = self._before(at_ns, hours)
+            visits = sum(counts[_VISITS] for counts in before)
+            volume = sum(counts[_VOLUME] for counts in before)
+            self._levels[key] = -(-volume // max(1, visits)) if before else None
+        return self._levels[key]
 
     def _before(self, at_ns: int, hours: int) -> list[list[int]]:
         if not 1 <= hours <= self._hours_max:

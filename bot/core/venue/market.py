@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
@@ -18,6 +18,17 @@ from bot.domain.instrument import Side
 from bot.domain.market import BarBatch, BookDeltaBatch, FundingBatch, TradeBatch
 
 Queue = Touch | Probabilistic | RiskAverse | Through
+
+
+class Step(IntEnum):
+    """What happens first of one instant in one instrument."""
+
+    TAKE = 0
+    INDEX = 1
+    MARK = 2
+    LAST = 3
+    BOOK = 4  # of equal times a trade is told before what it leaves in the book
+    FUNDING = 5
 
 
 class BarPath(StrEnum):
@@ -123,6 +134,25 @@ class Stream:
         self.watch = Watch()
         self.found: Found | None = None
 
+    def pass_to(self, row: int, bid_traded: int = 0, ask_traded: int = 0) -> None:
+        """Account for the rows before `row`: what was found beyond them stays found.
+
+        Args:
+            row: the first that is left.
+            bid_traded, ask_traded: what the rows traded of what is ahead of our orders.
+        """
+        self.row = row
+        found, watch = self.found, self.watch
+        if found is None:
+            return
+        if found.row < row:
+            self.found = None
+        elif bid_traded or ask_traded:
+            self.watch = watch._replace(bid_ahead=watch.bid_ahead - bid_traded, ask_ahead=watch.ask_ahead - ask_traded)
+            self.found = found._replace(
+                bid_traded=found.bid_traded - bid_traded, ask_traded=found.ask_traded - ask_traded
+            )
+
     def look(self, watch: Watch) -> int | None:
         """Return when the next event is that `watch` names, None if the tape so far holds none."""
         found = self.found if watch == self.watch else None
@@ -182,7 +212,8 @@ class Market:
         self.at: dict[PriceSource, int] = {}  # where prices are while something happens at them
         self.row: int | None = None  # of the last price, while it is worked through
         self._newest: dict[PriceSource, tuple[int, int | None]] = {}  # what was asked last: time and price
-        self.next: tuple[int, int] | None = None  # when and what the next event is, unless stale
+        self._settled_ns = -FAR  # up to when all that has been read is accounted for
+        self.next: tuple[int, Step] | None = None  # when and what the next event is, unless stale
         self.is_stale = True
 
     @property
@@ -217,6 +248,7 @@ class Market:
         if source is PriceSource.LAST and self.hours is not None:
             self.hours.extend(batch, now_ns)
         self._newest.clear()
+        self._settled_ns = -FAR
         self.is_stale = True
 
     def extend_book(self, batch: BookDeltaBatch, now_ns: int) -> None:
@@ -238,6 +270,11 @@ class Market:
             now_ns: the time.
             only: of this price alone; None: of all.
         """
+        self.is_stale = True
+        if only is None:
+            if now_ns <= self._settled_ns:
+                return
+            self._settled_ns = now_ns
         for source, stream in self.streams.items():
             if only is not None and source is not only:
                 continue
@@ -245,9 +282,8 @@ class Market:
             if row > stream.row:
                 if source is PriceSource.LAST:
                     self.account_for(row)
-                stream.row = row
-            stream.found = None
-        self.is_stale = True
+                else:
+                    stream.pass_to(row)
 
     def account_for(self, row: int) -> None:
         """Take note of rows before `row` of the last price, in which nothing happens but what adds up."""
@@ -255,11 +291,12 @@ class Market:
         start, watch = stream.row, stream.watch
         if row <= start:
             return
+        bid_traded = ask_traded = 0
         if watch.bid_ahead < FAR or watch.ask_ahead < FAR:
-            part = stream.tape.scan(start, row, watch)
+            _, _, bid_traded, ask_traded = stream.tape.scan(start, row, watch)
             for side, ticks, traded in (
-                (Side.BUY, watch.bid, part.bid_traded),
-                (Side.SELL, watch.ask, part.ask_traded),
+                (Side.BUY, watch.bid, bid_traded),
+                (Side.SELL, watch.ask, ask_traded),
             ):
                 for live in self.resting.at(side, ticks) if traded else ():
                     if live.place is not None:
@@ -267,6 +304,7 @@ class Market:
         for live in self.waiting.values():
             if live.trail is not None:
                 _, _, live.trail = stream.tape.follow(start, row, live.trail)
+        stream.pass_to(row, bid_traded, ask_traded)
 
     def drop(self, live: Live) -> None:
         """Forget an order."""

@@ -5,7 +5,6 @@ The tape runs ahead of the clock, and the matcher looks no further on it than th
 """
 
 from decimal import Decimal
-from enum import IntEnum
 
 from msgspec.structs import replace
 
@@ -16,24 +15,12 @@ from bot.core.venue.facts import CancelType, Refusal
 from bot.core.venue.fills import Fills
 from bot.core.venue.floor import Floor
 from bot.core.venue.guard import MarginGuard
-from bot.core.venue.market import BarPath, Live, Market
+from bot.core.venue.market import BarPath, Live, Market, Step
 from bot.core.venue.orders import PriceSource, RejectReason, Status, StopKind
 from bot.core.venue.taking import Taking
 from bot.domain.account import ZERO
 from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Side
-
-
-class Step(IntEnum):
-    """What happens first of one instant in one instrument."""
-
-    TAKE = 0
-    INDEX = 1
-    MARK = 2
-    LAST = 3
-    BOOK = 4  # of equal times a trade is told before what it leaves in the book
-    FUNDING = 5
-
 
 _STEP_OF = {PriceSource.LAST: Step.LAST, PriceSource.MARK: Step.MARK, PriceSource.INDEX: Step.INDEX}
 _SOURCE_OF = {step: source for source, step in _STEP_OF.items()}
@@ -85,15 +72,17 @@ class Matcher:
                 market.next, market.is_stale = self._next_of(market), False
             due = market.next
             if due is not None and (best is None or due < best[:2]):
-                best = due[0], Step(due[1]), market
+                best = due[0], due[1], market
         return best
 
-    def _next_of(self, market: Market) -> tuple[int, int] | None:
-        due: list[tuple[int, int]] = []
+    def _next_of(self, market: Market) -> tuple[int, Step] | None:
+        due: list[tuple[int, Step]] = []
         tape = market.last.tape
         for live in market.taking.values():
             taken = tape.take(live.row, live.arrived_ns)
             if taken is not None:
+                if taken[0] <= self._now_ns:
+                    return taken[0], Step.TAKE  # nothing can come before it: of one instant takers are first
                 due.append((taken[0], Step.TAKE))
         for source, stream in market.streams.items():
             watch = self._watch(market, source)
@@ -145,8 +134,12 @@ class Matcher:
         best = market.resting.best(side)
         if best is None:
             return None
-        places = [live.place for live in market.resting.at(side, best)] if self._floor.is_queued else []
-        return best, min((FAR if place is None else place.ahead for place in places), default=FAR)
+        ahead = FAR
+        if self._floor.is_queued:
+            for live in market.resting.level(side, best):
+                if live.place is not None and live.place.ahead < ahead:
+                    ahead = live.place.ahead
+        return best, ahead
 
     def _pass_row(self, market: Market, source: PriceSource, ts_ns: int) -> None:
         """Work through the row of one price in which something happens."""

@@ -77,7 +77,7 @@ class Screen:
         name, contract = order.instrument, state.contracts[order.instrument]
         if contract.kind == "spot":
             return False
-        leverage, lowest = state.leverage[name], contract.tiers[0]
+        leverage = state.leverage[name]
         usd, mark = float(state.coins[contract.settle_coin].usd_price), float(state.marks[name])
         qty, price = float(order.qty), float(order.price)
         # The positions' value may have grown, and what covers it shrunk, as far as the marks may have gone unseen.
@@ -96,7 +96,7 @@ class Screen:
             cover -= worth * usd * max(0.0, (best - float(state.marks[other])) * side.sign) / best
             if other == name:
                 value += worth
-        if value > _SAFETY * float(lowest.limit_value) or leverage > lowest.leverage_max:
+        if value > _SAFETY * contract.lowest_limit or leverage > contract.tiers[0].leverage_max:
             return False
         return needed <= _SAFETY * cover
 
@@ -132,8 +132,7 @@ def exact_edges(state: AccountState) -> Edges:
 
 def _most_margin(contract: Contract, leverage: Decimal) -> float:
     """Return the most that a value takes of initial margin and fees in the highest tier, a fraction."""
-    rate = max(1 / float(leverage), float(contract.tiers[-1].initial_rate))
-    return rate + 3 * abs(float(contract.fees.taker))
+    return max(1 / float(leverage), contract.most_rate) + 3 * contract.taker_rate
 
 
 def _worth(state: AccountState, coin: str, amount: float) -> float:
