@@ -4,21 +4,27 @@ A mode of running (replay, paper, live) is a choice of who stands behind these.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bot.core.calendar import Key
+from bot.core.inference_frames import Decision, NewRows, Outcome
 from bot.core.order import Order
+from bot.core.past_trades import Unit
 from bot.core.stops import Stops
+from bot.core.submission.requests import LookUpWanted, Send
 from bot.domain.account import Position
+from bot.domain.history import EquityPoint, PastOrder, PastTrade, Result
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import LedgerEntry, RiskDenied
-from bot.domain.market import BarBatch, ForecastBatch, FundingBatch, TradeBatch
+from bot.domain.market import BarBatch, ForecastBatch, FundingBatch, MarketUpdate, TradeBatch
 from bot.domain.operation import CommandDone, Notice, OperatorCommand, Snapshot
 from bot.domain.orders import AccountEvent, Action, Command
+
+T = TypeVar("T")
 
 Actions = Action | Sequence[Action] | None
 """What a strategy answers: what it wants, or nothing."""
@@ -76,6 +82,26 @@ class MarketHistory(Protocol):
         """Return the settled funding rates of the range, None where none are recorded."""
 
 
+class MarketSource(Protocol):
+    """A venue's live market."""
+
+    async def run(self, deliver: Callable[[MarketUpdate], None]) -> None:
+        """Hand over what becomes known, as it does, until stopped.
+
+        `deliver` must not wait, and what it raises ends the source and is raised here.
+        """
+
+    def stop(self) -> None:
+        """Let `run` close everything and return."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether everything that was asked for flows and may be believed."""
+
+    def doubts(self, category: str, name: str) -> list[str]:
+        """Return why no new exposure in an instrument may rest on its data now; nothing where it may."""
+
+
 class Venue(Protocol):
     """Where orders go."""
 
@@ -83,6 +109,27 @@ class Venue(Protocol):
         """Ask for something and return at once.
 
         Every outcome, a refusal and "unknown" too, comes back as an account event through the executor's inbox.
+        """
+
+
+class AccountVenue(Protocol):
+    """A live account: everything asked of it returns at once, and what comes of it comes home as a message."""
+
+    def send(self, send: Send) -> None:
+        """Send a request that is durable, once; the answer comes home as `Answered`."""
+
+    def look_up(self, wanted: LookUpWanted) -> None:
+        """Look for an order, its fills or a position."""
+
+    def cancel_all(self, instruments: Sequence[str]) -> None:
+        """Cancel whatever is open in these instruments, until nothing is."""
+
+    def compare(self, why: str, since_ms: int) -> None:
+        """Ask for everything: what was executed from `since_ms` on comes home first, then `AccountCompared`.
+
+        Args:
+            why: for the logs.
+            since_ms: by the venue's clock, up to when all executions are booked; 0 for never yet.
         """
 
 
@@ -99,6 +146,26 @@ class Predictor(Protocol):
 
     def predict(self, bars: Mapping[int, BarBatch]) -> ForecastBatch | None:
         """Return a forecast for every decision bar in `bars`, None where there is none."""
+
+
+class ForecastService(Protocol):
+    """Where live forecasts come from: asked, never waited for."""
+
+    @property
+    def model_id(self) -> str:
+        """Return what answers now."""
+
+    def remember(self, rows: NewRows) -> None:
+        """Keep rows for whoever has to be told the past."""
+
+    def ask(self, rows: Sequence[NewRows], decisions: Sequence[Decision], now_ns: int) -> int | None:
+        """Hand over new rows, remembered already, and ask; return the question's id, None where nobody can answer."""
+
+    def poll(self, now_ns: int) -> Sequence[Outcome]:
+        """Return what has become of questions."""
+
+    def next_ns(self) -> int | None:
+        """Return when to poll again at the latest."""
 
 
 class Context(Protocol):
@@ -214,6 +281,31 @@ class NoticeSink(Protocol):
         """Take a notice and return at once. What cannot be kept is dropped by the sink's policy, and counted."""
 
 
+class LedgerQueries(Protocol):
+    """What an operator asks a ledger about the past. It blocks: asked off the event loop, by one at a time.
+
+    Every method raises DataError where the ledger cannot be read.
+    """
+
+    def total(self) -> Result:
+        """Return what the whole ledger brought."""
+
+    def by_instrument(self) -> Sequence[Result]:
+        """Return what each instrument brought, the best first."""
+
+    def periods(self, unit: Unit, count: int, now_ns: int) -> Sequence[Result]:
+        """Return what the last `count` days, weeks or months brought, UTC, the one that runs last."""
+
+    def trades(self, count: int) -> Sequence[PastTrade]:
+        """Return the last trades that ended, the newest first."""
+
+    def orders(self, count: int) -> Sequence[PastOrder]:
+        """Return the last orders, the newest first."""
+
+    def equity(self, since_ns: int, count: int) -> Sequence[EquityPoint]:
+        """Return the account at the ends of days since then, the last `count` of them, in order."""
+
+
 class Worker(Protocol):
     """A helper process that is sent frames of bytes and answers some."""
 
@@ -229,6 +321,13 @@ class Worker(Protocol):
 
     def close(self) -> None:
         """Let it end, and wait until it has."""
+
+
+class OffLoop(Protocol):
+    """Where blocking work is done, one piece at a time, in order, while the event loop goes on."""
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, or raise what it raises."""
 
 
 class LedgerStore(Protocol):

@@ -20,6 +20,8 @@ class Inference:
         deliver: receives them with forecasts; several, because strategy and executor both watch the market.
         predictor: None where no strategy of the run wants forecasts.
         delay: from a bar's being known to its forecast's being known, a function of the bar's row.
+        on_forecasts: sees each batch that is traded on.
+        shadow: another predictor; what it says goes to `on_shadow` and nowhere else.
     """
 
     def __init__(
@@ -29,11 +31,17 @@ class Inference:
         deliver: Sequence[Callable[[MarketSlab], None]],
         predictor: Predictor | None,
         delay: Delay,
+        on_forecasts: Callable[[ForecastBatch], None] = lambda forecasts: None,
+        shadow: Predictor | None = None,
+        on_shadow: Callable[[ForecastBatch], None] = lambda forecasts: None,
     ) -> None:
         self._inbox = inbox
         self._deliver = deliver
         self._predictor = predictor
         self._delay = delay
+        self._on_forecasts = on_forecasts
+        self._shadow = shadow
+        self._on_shadow = on_shadow
         self._known_ns = 0  # when the newest forecast so far is known
 
     async def run(self) -> None:
@@ -47,8 +55,15 @@ class Inference:
                     deliver(slab)
 
     def _with_forecasts(self, slab: MarketSlab) -> MarketSlab:
+        if self._shadow is not None:
+            shadowed = self._shadow.predict(slab.bars)
+            if shadowed is not None:
+                self._on_shadow(self._checked(shadowed))
         forecasts = self._predictor.predict(slab.bars) if self._predictor is not None else None
-        return slab if forecasts is None else replace(slab, forecasts=self._checked(self._delayed(forecasts)))
+        if forecasts is None:
+            return slab
+        self._on_forecasts(forecasts)
+        return replace(slab, forecasts=self._checked(self._delayed(forecasts)))
 
     def _delayed(self, forecasts: ForecastBatch) -> ForecastBatch:
         # One worker answers in order: a late answer holds up those behind it.
@@ -58,7 +73,7 @@ class Inference:
         return replace(forecasts, known_ns=known_ns)
 
     def _checked(self, forecasts: ForecastBatch) -> ForecastBatch:
-        if not np.isfinite(forecasts.quantiles).all():
+        if not (np.isfinite(forecasts.quantiles).all() and np.isfinite(forecasts.answers).all()):
             raise InvariantBroken(f"{forecasts.model_id} forecast something that is not a number")
         if (np.diff(forecasts.quantiles, axis=2) < 0).any():
             raise InvariantBroken(f"{forecasts.model_id} forecast quantiles that cross")

@@ -74,7 +74,7 @@ class OrderExecutor:
         self._ledger = ledger
         self._marks = {name: MarkSeries(instrument) for name, instrument in instruments.items()}
         self._profits = {
-            name: _TapeMaker(instrument, tape_scale_ns, record_tape) for name, instrument in instruments.items()
+            name: TapeMaker(instrument, tape_scale_ns, record_tape) for name, instrument in instruments.items()
         }
         self._record_tape = record_tape
         self._cash = cash
@@ -173,8 +173,8 @@ class OrderExecutor:
         await self._ledger.commit()
 
 
-class _TapeMaker:
-    """Joins one instrument's bars with position and profit, once nothing of their time can come any more."""
+class TapeMaker:
+    """Join one instrument's bars with position and profit, once nothing of their time can come any more."""
 
     def __init__(
         self, instrument: Instrument, scale_ns: int, record: Callable[[TapeRows | ForecastBatch], None]
@@ -187,6 +187,7 @@ class _TapeMaker:
         self._rows = 0
 
     def extend(self, slab: MarketSlab, now_ns: int) -> None:
+        """Add a slab's bars."""
         if self._rows >= _TAPE_ROWS:
             self._waiting = [BarBatch.join(self._waiting)]
             self._settle(now_ns - _SETTLED_AFTER_NS)
@@ -196,6 +197,7 @@ class _TapeMaker:
             self._rows += len(self._waiting[-1])
 
     def finish(self) -> None:
+        """Write what is left."""
         self._settle(2**62)
 
     def _settle(self, until_ns: int) -> None:

@@ -28,6 +28,7 @@ from bot.domain.orders import (
     Action,
     AmendOpen,
     Exit,
+    ForeignFilled,
     OrderFilled,
     PlaceOrder,
     PositionCut,
@@ -41,6 +42,10 @@ from bot.ports import Calendar, Cancelable, StrategySpec
 
 class Wake:
     """The calendar has reached the next row that matters."""
+
+
+class Begin:
+    """Live, the market flows and the account is known: what comes from now on may be acted upon."""
 
 
 class _BarStream:
@@ -199,6 +204,17 @@ class StrategyHost:
 
     # --- what it is told ---
 
+    def take_up(self, positions: Sequence[Position], orders: Sequence[Order], stops: Mapping[str, Stops]) -> None:
+        """Begin with what an earlier run left."""
+        self._positions |= {position.instrument: position for position in positions}
+        self._orders |= {order.request.client_order_id: order for order in orders}
+        self._stops |= stops
+
+    def begin(self, now_ns: int) -> None:
+        """Pass what was known before now: it is history to look back on, not to act upon."""
+        self._now_ns = max(self._now_ns, now_ns)
+        self._skip(now_ns)
+
     def slab(self, slab: MarketSlab, now_ns: int) -> None:
         """Append what a slab holds of the streams the strategy follows."""
         if self._timer is not None:
@@ -232,7 +248,7 @@ class StrategyHost:
         if event is None:
             return []
         match event:
-            case OrderFilled() | PositionCut():
+            case OrderFilled() | PositionCut() | ForeignFilled():
                 self._positions[event.instrument] = apply_fill(
                     self._positions[event.instrument], side=event.side, price=event.price, qty=event.qty, fee=event.fee
                 )
@@ -404,6 +420,7 @@ def _forecast_used(forecasts: ForecastBatch, row: int, *, now_ns: int) -> Foreca
         levels=forecasts.levels,
         quantiles=tuple(tuple(level) for level in forecasts.quantiles[row].tolist()),
         importance=tuple(forecasts.importance[row].tolist()),
+        answers=dict(zip(forecasts.answer_names, forecasts.answers[row].tolist(), strict=True)),
     )
 
 
@@ -413,11 +430,13 @@ class StrategyActor:
     def __init__(
         self,
         *,
-        inbox: Inbox[MarketSlab | Notice | Wake | Stop],
+        inbox: Inbox[MarketSlab | Notice | Wake | Begin | Stop],
         outbox: Inbox[Any],
         calendar: Calendar,
         host: StrategyHost,
+        is_begun: bool = True,
     ) -> None:
+        self._is_begun = is_begun
         self._inbox = inbox
         self._outbox = outbox
         self._calendar = calendar
@@ -448,9 +467,12 @@ class StrategyActor:
                     case MarketSlab():
                         self._host.slab(message, now_ns)
                         is_changed = True
+                    case Begin():
+                        self._host.begin(now_ns)
+                        self._is_begun = is_changed = True
                     case Stop():
                         return
-            if is_changed:
+            if is_changed and self._is_begun:
                 self._arm()
 
     async def _want(self, wishes: list[Wish]) -> None:

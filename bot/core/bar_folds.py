@@ -142,6 +142,37 @@ class Folds:
                 start += count
         return bars
 
+    def fold_coarse(self, base: I64, base_ns: int) -> dict[int, BarBatch]:
+        """Return the bars that base bars of another length make, of the scales that are multiples of it.
+
+        Before any other: finer base bars may go on where these end.
+        """
+        coarse = np.flatnonzero(self._lengths_ns % base_ns == 0)
+        part = Folds(self._instrument, self._lengths_ns[coarse].tolist(), base_ns, self._lateness_ns)
+        bars = part.fold(base)
+        self._acc[coarse], self._state[coarse], self._value[coarse] = part._acc, part._state, part._value
+        for index, rows in zip(coarse.tolist(), part._rows, strict=True):
+            self._rows[index] = rows
+        return bars
+
+    def correct(self, klines: I64, length_ns: int) -> None:
+        """Let bars that are being made open where the source's own bars say, where trades at their open were lost.
+
+        Args:
+            klines: the source's own bars; see `bar_repair.KLINE_COLUMNS`.
+            length_ns: their length.
+        """
+        opens = dict(zip(klines[0].tolist(), klines[1].tolist(), strict=True))
+        for acc, state in zip(self._acc, self._state, strict=True):
+            open_ticks = opens.get(int(state[5]))
+            if state[0] == 0 or open_ticks is None or not 0 < state[1] * self._base_ns < length_ns:
+                continue
+            if state[1] == state[2]:
+                state[2] -= 1  # one of them traded after all, and we do not know which
+                acc[OPEN : CLOSE + 1] = open_ticks
+            acc[OPEN] = open_ticks
+            acc[HIGH], acc[LOW] = max(acc[HIGH], open_ticks), min(acc[LOW], open_ticks)
+
     def _batch(self, index: int, columns: I64) -> BarBatch:
         open_, high, low, close, volume, turnover, count, buy, flags, open_ns, known_ns = columns
         first_row = self._rows[index]

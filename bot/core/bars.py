@@ -39,12 +39,15 @@ from bot.core.bar_folds import (
     refuse_hole,
     refuse_overflow,
 )
+from bot.core.bar_repair import KLINE_COLUMNS, Tail, kline_table, repair
 from bot.core.durations import format_duration
 from bot.core.event_bars import EventBarScan
 from bot.core.event_rules import parse_event_rule
 from bot.domain.instrument import Instrument
-from bot.domain.market import EMPTY, I64, BarBatch, EventBarBatch, MarketSlab, TradeBatch
+from bot.domain.market import EMPTY, I64, BarBatch, EventBarBatch, MarketSlab, TradeBatch, TradeHole
 
+_NO_KLINES = np.empty((KLINE_COLUMNS, 0), dtype=np.int64)
+_NOTHING_KNOWN = np.array([-1, 0, 0, 0, -1], dtype=np.int64)
 _FIRST_TS, _LAST_TS = 9, 10  # of the accumulators only: when the open and the close traded
 
 
@@ -58,6 +61,7 @@ class BarAggregator:
         gap_max_ns: the longest stretch without a row that is filled with flat bars.
         source_scale_ns: the length of the source's bars; None where the source is trades.
         event_rules: what closes the bars that the clock does not, such as "volume:100"; only of trades.
+        repair_ns: the length of the source's own bars that `warm_up` and `on_hole` will be given; None for none.
 
     Raises:
         ValueError: a scale is not positive, or not a multiple of the source's bars; a rule is none, or cannot be
@@ -73,6 +77,7 @@ class BarAggregator:
         gap_max_ns: int,
         source_scale_ns: int | None = None,
         event_rules: Sequence[str] = (),
+        repair_ns: int | None = None,
     ) -> None:
         if not scales_ns or min(scales_ns) <= 0:
             raise ValueError(f"time scales must be positive and not none: {list(scales_ns)}")
@@ -94,6 +99,8 @@ class BarAggregator:
         self._trades = _TradeScan(self._base_ns, lateness_ns, gap_max_ns)
         self._filler = GapFiller(self._base_ns, gap_max_ns)
         self._folds = Folds(instrument, sorted(set(scales_ns)), self._base_ns, lateness_ns)
+        self._gap_max_ns = gap_max_ns
+        self._tail = Tail(repair_ns) if repair_ns is not None and repair_ns % self._base_ns == 0 else None
 
     @property
     def late_count(self) -> int:
@@ -112,7 +119,7 @@ class BarAggregator:
             instrument=self._instrument,
             watermark_ns=self._trades.watermark_ns,
             trades=batch,
-            bars=self._folds.fold(base),
+            bars=self._fold(base),
             event_bars=self._scan_events(batch),
             late_trades=self._trades.late_count - late_before,
         )
@@ -136,7 +143,69 @@ class BarAggregator:
         base = self._trades.close_until(self._instrument, watermark_ns)
         for event in self._events.values():
             event.pass_watermark(watermark_ns)
-        return MarketSlab(instrument=self._instrument, watermark_ns=watermark_ns, bars=self._folds.fold(base))
+        return MarketSlab(instrument=self._instrument, watermark_ns=watermark_ns, bars=self._fold(base))
+
+    def warm_up(self, klines: BarBatch) -> MarketSlab:
+        """Return the bars that the source's own bars of the past make; trades go on where those end.
+
+        Only before the first trade. Scales that are no multiple of the source's bars begin with the trades.
+
+        Raises:
+            DataError: a hole among them is longer than the longest gap allowed.
+            ValueError: trades came before.
+        """
+        if self._trades.has_begun or self._tail is None:
+            raise ValueError("only an aggregator that repairs holes is warmed up, and before the first trade")
+        if klines.scale_ns != self._tail.length_ns:
+            raise ValueError(f"bars of {format_duration(klines.scale_ns)} are not what holes are repaired with")
+        base, next_open_ns = GapFiller(klines.scale_ns, self._gap_max_ns).fill(klines)
+        bars = self._folds.fold_coarse(base, klines.scale_ns)
+        if base.shape[1]:
+            self._trades.begin(next_open_ns, int(base[CLOSE, -1]))
+        return MarketSlab(
+            instrument=self._instrument,
+            watermark_ns=self._trades.watermark_ns,
+            base_bars=klines,
+            bars=bars,
+        )
+
+    def on_hole(self, hole: TradeHole) -> MarketSlab:
+        """Return the bars up to the end of a stretch in which trades were lost, put right as far as is known.
+
+        Raises:
+            DataError: the stretch is longer than the longest gap allowed.
+        """
+        late_before = self._trades.late_count
+        close = self._trades.last_close
+        base = self._trades.scan(hole.trades)
+        rest = self._trades.close_until(self._instrument, hole.until_ns + self._lateness_ns)
+        base = np.concatenate([base, rest], axis=1)
+        table, length_ns, known = _NO_KLINES, self._base_ns, _NOTHING_KNOWN
+        if hole.klines is not None and self._tail is not None and hole.klines.scale_ns % self._base_ns == 0:
+            table, length_ns, known = kline_table(hole.klines), hole.klines.scale_ns, self._tail.known
+            if known[4] < 0 or hole.from_ns < known[4] + self._base_ns:
+                self._folds.correct(table, length_ns)
+        if base.shape[1]:
+            self._trades.last_close = repair(
+                base, self._base_ns, hole.from_ns, hole.to_ns, table, length_ns, known, close
+            )
+        for event in self._events.values():
+            event.lose(hole.to_ns)
+            event.pass_watermark(hole.until_ns)
+        bars = self._fold(base)
+        return MarketSlab(
+            instrument=self._instrument,
+            watermark_ns=self._trades.watermark_ns,
+            trades=hole.trades if len(hole.trades) else None,
+            bars=bars,
+            event_bars=self._scan_events(hole.trades),
+            late_trades=self._trades.late_count - late_before,
+        )
+
+    def _fold(self, base: I64) -> dict[int, BarBatch]:
+        if self._tail is not None:
+            self._tail.pass_on(base)
+        return self._folds.fold(base)
 
     def _scan_events(self, batch: TradeBatch) -> dict[str, EventBarBatch]:
         made = {rule: event.scan(batch) for rule, event in self._events.items()}
@@ -155,6 +224,22 @@ class _TradeScan:
         self._value = np.zeros(slots)  # turnover once more, as a float, which cannot wrap
         # next interval to close (-1 before the first trade), watermark, previous close, late trades, overflown
         self._state = np.array([-1, 0, 0, 0, 0], dtype=np.int64)
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._state[0] >= 0)
+
+    @property
+    def last_close(self) -> int:
+        return int(self._state[2])
+
+    @last_close.setter
+    def last_close(self, ticks: int) -> None:
+        self._state[2] = ticks
+
+    def begin(self, open_ns: int, close_ticks: int) -> None:
+        """Let the interval that opens at `open_ns` be the next, after such a close."""
+        self._state[:3] = open_ns // self._base_ns, open_ns, close_ticks
 
     @property
     def watermark_ns(self) -> int:

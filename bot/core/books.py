@@ -10,17 +10,28 @@ from bot.core.order import Order
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
 from bot.core.risk import Mark
-from bot.domain.account import ZERO, Position
+from bot.domain.account import ZERO, Position, Posting
 from bot.domain.errors import InvariantBroken
 from bot.domain.ledger import (
     AdjustmentBooked,
     EquityMarked,
+    ExternalFillBooked,
     FillBooked,
     FundingBooked,
     LedgerEntry,
     PositionCutBooked,
+    TradingStateChanged,
+    TransferBooked,
 )
-from bot.domain.orders import AccountEvent, CashAdjusted, FundingPaid, OrderFilled, PositionCut
+from bot.domain.orders import (
+    AccountEvent,
+    CashAdjusted,
+    ForeignFilled,
+    FundingPaid,
+    OrderFilled,
+    PositionCut,
+    Transferred,
+)
 
 _ROUNDING = Decimal("1e-9")  # quote currency: what sums of 28 digits may differ by in another order
 
@@ -60,32 +71,62 @@ class Books:
         )
         return [entry, *changed]
 
+    def is_booked(self, instrument: str, trade_id: str) -> bool:
+        """Return whether an execution has been booked as one of no order of ours."""
+        return (instrument, trade_id) in self._cuts
+
+    def booked(self) -> tuple[list[tuple[str, str]], list[str]]:
+        """Return what has been booked by its id: executions of no order of ours, settlements and the like."""
+        return sorted(self._cuts), sorted(self._settled)
+
+    def restore(self, cuts: Iterable[tuple[str, str]], settled: Iterable[str]) -> None:
+        """Count these as booked."""
+        self._cuts.update(cuts)
+        self._settled.update(settled)
+
     def cut(self, cut: PositionCut, now_ns: int) -> list[LedgerEntry]:
         """Book an execution of the venue's own; return the entries, none for a repeat.
 
         Raises:
             InvariantBroken: of an instrument that is not traded, or with impossible numbers.
         """
-        self._know(cut.instrument, f"the venue's execution {cut.trade_id}")
-        is_finite = cut.qty.is_finite() and cut.price.is_finite() and cut.fee.is_finite()
-        if not (is_finite and cut.qty > 0 and cut.price > 0):
-            raise InvariantBroken(f"the venue's execution {cut.trade_id} has impossible numbers")
-        if (cut.instrument, cut.trade_id) in self._cuts:
+        booked = self._execute(cut, f"the venue's execution {cut.trade_id}", now_ns)
+        if booked is None:
             return []
-        self._cuts.add((cut.instrument, cut.trade_id))
-        qty_before = self._portfolio.positions[cut.instrument].qty
-        realized, postings = self._portfolio.fill(cut)
-        entry = PositionCutBooked(
-            ts_ns=now_ns,
-            cut=cut,
-            position_qty=self._portfolio.positions[cut.instrument].qty,
-            realized_pnl=realized,
-            postings=postings,
-        )
-        changed = self._protections.see_fill(
-            cut, realized_pnl=realized, qty_before=qty_before, is_first=False, now_ns=now_ns
-        )
+        qty, realized, postings, changed = booked
+        entry = PositionCutBooked(ts_ns=now_ns, cut=cut, position_qty=qty, realized_pnl=realized, postings=postings)
         return [entry, *changed]
+
+    def foreign(self, fill: ForeignFilled, now_ns: int) -> list[LedgerEntry]:
+        """Book an execution of somebody else on our account; return the entries, none for a repeat.
+
+        Raises:
+            InvariantBroken: of an instrument that is not traded, or with impossible numbers.
+        """
+        booked = self._execute(fill, f"the foreign execution {fill.trade_id}", now_ns)
+        if booked is None:
+            return []
+        qty, realized, postings, changed = booked
+        entry = ExternalFillBooked(ts_ns=now_ns, fill=fill, position_qty=qty, realized_pnl=realized, postings=postings)
+        return [entry, *changed]
+
+    def _execute(
+        self, fill: PositionCut | ForeignFilled, what: str, now_ns: int
+    ) -> tuple[Decimal, Decimal, tuple[Posting, ...], list[TradingStateChanged]] | None:
+        """Book what no order of ours did; return the position, what was realized, the postings, and what is news."""
+        self._know(fill.instrument, what)
+        is_finite = fill.qty.is_finite() and fill.price.is_finite() and fill.fee.is_finite()
+        if not (is_finite and fill.qty > 0 and fill.price > 0):
+            raise InvariantBroken(f"{what} has impossible numbers")
+        if (fill.instrument, fill.trade_id) in self._cuts:
+            return None
+        self._cuts.add((fill.instrument, fill.trade_id))
+        qty_before = self._portfolio.positions[fill.instrument].qty
+        realized, postings = self._portfolio.fill(fill)
+        changed = self._protections.see_fill(
+            fill, realized_pnl=realized, qty_before=qty_before, is_first=False, now_ns=now_ns
+        )
+        return self._portfolio.positions[fill.instrument].qty, realized, postings, changed
 
     def funding(self, funding: FundingPaid, now_ns: int) -> list[LedgerEntry]:
         """Book a settlement; return the entries, none for a repeat.
@@ -114,6 +155,22 @@ class Books:
         self._settled.add(adjustment.adjustment_id)
         postings = self._portfolio.adjust(adjustment)
         return [AdjustmentBooked(ts_ns=now_ns, adjustment=adjustment, postings=postings)]
+
+    def transfer(self, made: Transferred, now_ns: int) -> list[LedgerEntry]:
+        """Book cash that came from outside or went there; return the entries, none for a repeat.
+
+        Raises:
+            InvariantBroken: the amount is no number.
+        """
+        if not made.amount.is_finite():
+            raise InvariantBroken(f"transfer {made.transfer_id}: the amount is {made.amount}")
+        if made.transfer_id in self._settled:
+            return []
+        self._settled.add(made.transfer_id)
+        postings = self._portfolio.transfer(made)
+        if made.kind.startswith("TRANSFER"):  # what the venue charges or gives is a loss or a profit
+            self._protections.deposit(made.amount, now_ns)
+        return [TransferBooked(ts_ns=now_ns, transfer=made, postings=postings)]
 
     def mark(self, marks: Mapping[str, Mark | None], now_ns: int) -> list[LedgerEntry]:
         """Return the entry of what the account is worth, none where a held instrument has no price yet."""
@@ -171,11 +228,11 @@ def differences(
     worth = portfolio.cash - sum((position.entry_value for position in portfolio.positions.values()), ZERO)
     for event in untold:
         match event:
-            case OrderFilled() | PositionCut():
+            case OrderFilled() | PositionCut() | ForeignFilled():
                 signed = event.qty * event.side.sign
                 qty[event.instrument] = qty.get(event.instrument, ZERO) + signed
                 worth -= signed * event.price + event.fee
-            case FundingPaid() | CashAdjusted():
+            case FundingPaid() | CashAdjusted() | Transferred():
                 worth += event.amount
             case _:
                 pass  # it moves no money

@@ -35,11 +35,14 @@ from fractions import Fraction
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from bot.core.event_rules import EventRule
 from bot.domain.errors import DataError
 from bot.domain.instrument import Instrument
-from bot.domain.market import I64, EventBarBatch, TradeBatch
+from bot.domain.market import I64, PARTIAL, EventBarBatch, TradeBatch
+
+U8 = NDArray[np.uint8]
 
 _MEASURES = {"tick": 0, "volume": 1, "dollar": 2}
 _SHAPES = {"sum": 0, "imbalance": 1, "run": 2}
@@ -81,6 +84,8 @@ class EventBarScan:
         self._averages = np.full(4, np.nan)
         self._room = np.empty((_COLUMNS, _ROOM), dtype=np.int64)
         self._rows = 0
+        self._lost_to_ns = -1  # trades before it were lost
+        self._is_broken = False  # and the bar that is being made began before it
 
     @property
     def rule(self) -> str:
@@ -131,6 +136,19 @@ class EventBarScan:
         """Learn that later messages hold nothing known before `watermark_ns`; it closes no bar."""
         self._state[11] = max(int(self._state[11]), watermark_ns)
 
+    def lose(self, to_ns: int) -> None:
+        """Learn that trades before `to_ns` were lost: the bars that they would have been in are PARTIAL."""
+        self._lost_to_ns = max(self._lost_to_ns, to_ns)
+        self._is_broken = True
+
+    def _flags(self, open_ns: I64) -> U8:
+        flags = np.zeros(len(open_ns), dtype=np.uint8)
+        if self._is_broken and len(open_ns):
+            flags[open_ns < self._lost_to_ns] = PARTIAL
+            flags[0] = PARTIAL  # it was being made
+            self._is_broken = bool(open_ns[-1] < self._lost_to_ns)
+        return flags
+
     def _batch(self, columns: I64) -> EventBarBatch:
         first_row = self._rows
         self._rows += columns.shape[1]
@@ -151,7 +169,7 @@ class EventBarScan:
             turnover=turnover,
             count=count,
             buy_steps=buy,
-            flags=np.zeros(columns.shape[1], dtype=np.uint8),
+            flags=self._flags(open_ns),
         )
 
 

@@ -4,7 +4,6 @@ The executor's core. A message goes in, `Effects` come out: entries for the ledg
 the strategy, to be carried out in this order.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,14 +11,15 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
-from bot.core.books import Books
+from bot.core.money_state import MoneyState
 from bot.core.order import Order, apply, ask_amendment
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
-from bot.core.risk import Book, Denial, Mark, RiskLimits, judge, judge_amendment, judge_stops, worst_case_qty
-from bot.core.stops import Stops, follow
-from bot.core.trading_state import TradingState
-from bot.domain.account import ZERO, Position
+from bot.core.risk import Denial, Mark, RiskLimits, judge, judge_amendment, judge_stops
+from bot.core.stops import Stops
+from bot.core.submission.ids import ClientOrderIds as ClientOrderIds
+from bot.core.trading_state import Cause, TradingState
+from bot.domain.account import ZERO
 from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import (
@@ -29,6 +29,7 @@ from bot.domain.ledger import (
     Deposited,
     ForecastUsed,
     LedgerEntry,
+    LossBaseMoved,
     OrderIntended,
     OrderReported,
     RiskDenied,
@@ -45,6 +46,7 @@ from bot.domain.orders import (
     CashAdjusted,
     ChangeStops,
     Command,
+    ForeignFilled,
     FundingPaid,
     OrderFilled,
     OrderType,
@@ -55,11 +57,12 @@ from bot.domain.orders import (
     StopsRejected,
     SubmitOrder,
     Target,
+    Transferred,
 )
 
 _ABSURD_QTY = Decimal(10**15)  # beyond it nothing is netted or rounded: the gate denies it as it is
-_RISK = "risk"  # the strategy's name of what the rules do by themselves
-_FORGET_AFTER_NS = 24 * 3_600_000_000_000  # a done order is kept this long for events that come late
+RISK = "risk"
+"""The strategy's name of what the rules do by themselves."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,28 +93,6 @@ class Effects:
     publish: list[Notice] = field(default_factory=list)
 
 
-class ClientOrderIds:
-    """Names orders: fixed width, at most 36 characters, never the same twice within an epoch.
-
-    Args:
-        environment: one letter, so that no id of a replay is ever valid live.
-        epoch: counts the starts of one account's bot; a new one invalidates what the last might still send.
-    """
-
-    def __init__(self, *, environment: str, epoch: int) -> None:
-        self._prefix = f"{environment}{epoch:06d}"
-        self._named: dict[str, str] = {}  # the prefix and the strategy, by strategy
-        self.count = 0
-
-    def next(self, strategy: str) -> tuple[str, int]:
-        """Return a new id and the order's number in the run."""
-        self.count += 1
-        named = self._named.get(strategy)
-        if named is None:
-            named = self._named[strategy] = f"{self._prefix}-{strategy[:12]:_<12}-"
-        return f"{named}{self.count:09d}", self.count
-
-
 class Orders:
     """Decides everything the order executor does.
 
@@ -121,6 +102,7 @@ class Orders:
         limits: the gate's.
         ids: names the orders.
         protections: watch the account; None for none.
+        is_restorable: record besides whatever it takes to take the run up again from its entries (paper, live).
     """
 
     def __init__(
@@ -131,23 +113,24 @@ class Orders:
         limits: RiskLimits,
         ids: ClientOrderIds,
         protections: Protections | None = None,
+        is_restorable: bool = False,
     ) -> None:
         self._instruments = instruments
         self._portfolio = portfolio
         self._limits = limits
         self._ids = ids
         self._protections = Protections(ProtectionLimits()) if protections is None else protections
-        self._books = Books(portfolio, self._protections)
-        self._orders: dict[str, Order] = {}
-        self._live: dict[str, dict[str, Order]] = {name: {} for name in instruments}  # by instrument, then id
-        self._strategy_of: dict[str, str] = {}
-        self._closing: set[str] = set()  # live orders that flatten, which no halt may cancel
-        self._done: deque[tuple[int, str]] = deque()
-        self._sends_ns: deque[int] = deque(maxlen=limits.orders_per_second_max)
-        self._stops = {name: Stops() for name in instruments}  # what the venue keeps
-        self._has_stops: set[str] = set()  # instruments where it does, did for this position, or was asked to
-        self._forecasts: dict[str, str] = {}  # by instrument, the newest recorded
-        self._decisions = 0
+        self._is_restorable = is_restorable
+        self._loss_base: tuple[int, Decimal | None, Decimal | None] | None = None  # as last recorded
+        self.state = MoneyState(
+            instruments=instruments,
+            portfolio=portfolio,
+            protections=self._protections,
+            sends_max=limits.orders_per_second_max,
+        )
+        self._books = self.state.books
+        self._orders = self.state.orders
+        self._live = self.state.live
 
     def deposit(self, amount: Decimal, now_ns: int) -> Effects:
         """Book the starting cash."""
@@ -157,15 +140,15 @@ class Orders:
     def wish(self, wish: Wish, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
         """Turn a wish into the orders it takes, each judged by the gate at what the account is worth now."""
         effects = self.observe(marks, now_ns)
-        self._decisions += 1
+        self.state.decisions += 1
         forecast = wish.forecast
-        if forecast is not None and self._forecasts.get(forecast.instrument) != forecast.forecast_id:
-            self._forecasts[forecast.instrument] = forecast.forecast_id
+        if forecast is not None and self.state.forecasts.get(forecast.instrument) != forecast.forecast_id:
+            self.state.forecasts[forecast.instrument] = forecast.forecast_id
             effects.record.append(forecast)
         effects.record.append(
             DecisionMade(
                 ts_ns=now_ns,
-                decision_id=self._decisions,
+                decision_id=self.state.decisions,
                 strategy=wish.strategy,
                 instrument=wish.action.instrument,
                 trigger=wish.trigger,
@@ -203,15 +186,21 @@ class Orders:
                 return self._booked(event, self._books.cut(event, now_ns), now_ns)
             case CashAdjusted():
                 return self._booked(event, self._books.adjustment(event, now_ns), now_ns)
+            case ForeignFilled():
+                return self._booked(event, self._books.foreign(event, now_ns), now_ns)
+            case Transferred():
+                return self._booked(event, self._books.transfer(event, now_ns), now_ns)
             case StopsChanged() | StopsRejected():
                 return self._follow_stops(event, now_ns)
         before = self._orders.get(event.client_order_id)
         if before is None:
             raise InvariantBroken(f"{type(event).__name__} for an order we never sent: {event.client_order_id}")
+        if isinstance(event, OrderFilled) and self._books.is_booked(event.instrument, event.trade_id):
+            return Effects()  # it was told before without whose it is
         after = apply(before, event)
         if after is before:
             return Effects()  # a repeat
-        self._keep(after, now_ns)
+        self.state.keep(after, now_ns)
         if isinstance(event, OrderFilled):
             entries = self._books.fill(event, is_first=not before.filled_qty, order=after, now_ns=now_ns)
             return self._booked(event, entries, now_ns, order=after)
@@ -233,6 +222,7 @@ class Orders:
         equity = self._books.equity(marks) if self._protections.watches_equity else None
         changed = self._protections.see_equity(equity, now_ns)
         effects = Effects(record=list(changed))
+        self._record_loss_base(now_ns, effects)
         self._enforce(now_ns, effects)
         if self._protections.wants_flat and (changed or is_check):
             self._flatten(marks, now_ns, effects)
@@ -248,7 +238,66 @@ class Orders:
 
     def resume(self, why: str, now_ns: int) -> Effects:
         """Let everything trade again because a person says so."""
-        return Effects(record=list(self._protections.resume(why, now_ns)))
+        effects = Effects(record=list(self._protections.resume(why, now_ns)))
+        self._record_loss_base(now_ns, effects)
+        return effects
+
+    def hold_back(self, instrument: str, why: str, now_ns: int) -> Effects:
+        """Halt one instrument until a person has looked into it: our picture and the venue's contradict each other."""
+        effects = Effects(record=list(self._protections.halt(why, now_ns, scope=instrument, cause=Cause.RECONCILE)))
+        self._enforce(now_ns, effects)
+        return effects
+
+    def reduce_account(self, why: str, now_ns: int, *, cause: Cause = Cause.PERSON) -> Effects:
+        """Let only exits pass anywhere until a person says otherwise."""
+        effects = Effects(record=list(self._protections.reduce(why, now_ns, cause=cause)))
+        self._enforce(now_ns, effects)
+        return effects
+
+    def kill(self, why: str, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
+        """Halt everything, for no one but the host to open again, and cancel every order there is."""
+        effects = Effects(record=list(self._protections.halt(why, now_ns, cause=Cause.KILL)))
+        for name, live in self._live.items():
+            doomed = [order for key, order in live.items() if not order.cancel_requested]
+            doomed = [order for order in doomed if order.request.client_order_id not in self.state.closing]
+            if doomed:
+                self._decide(name, CancelOpen(instrument=name), now_ns, effects)
+                for order in doomed:
+                    self._send_cancel(order, now_ns, effects)
+        if self._protections.wants_flat:
+            self._flatten(marks, now_ns, effects)
+        return effects
+
+    def re_arm(self, why: str, now_ns: int) -> Effects:
+        """Open the kill switch's latch; what else holds keeps holding."""
+        return Effects(record=list(self._protections.re_arm(why, now_ns)))
+
+    @property
+    def is_killed(self) -> bool:
+        """Return whether the kill switch is latched."""
+        return any(latch.cause is Cause.KILL for latch in self._protections.states.latches())
+
+    def cancel(self, client_order_id: str, why: str, now_ns: int) -> Effects:
+        """Cancel one order because a rule says so, also where it has been asked for already."""
+        effects = Effects()
+        order = self._orders.get(client_order_id)
+        if order is not None and order.is_live:
+            self._decide_because(
+                order.request.instrument,
+                CancelOpen(instrument=order.request.instrument, client_order_id=client_order_id),
+                trigger="rule",
+                reason=why,
+                now_ns=now_ns,
+                effects=effects,
+            )
+            self._send_cancel(order, now_ns, effects)
+        return effects
+
+    def close_position(self, instrument: str, why: str, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
+        """Close one position at the market because a rule says so, where that is not under way already."""
+        effects = Effects()
+        self._close(instrument, marks, now_ns, effects, why=why)
+        return effects
 
     @property
     def wants_checks(self) -> bool:
@@ -257,7 +306,7 @@ class Orders:
 
     def position_qty(self, instrument: str) -> Decimal:
         """Return the signed quantity held."""
-        return self._portfolio.positions[instrument].qty
+        return self.state.position_qty(instrument)
 
     def _reach(
         self, target: Target, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
@@ -334,25 +383,18 @@ class Orders:
             order,
             instrument=self._instruments.get(order.instrument),
             mark=mark,
-            book=self._book(order.instrument, marks, now_ns),
+            book=self.state.book(order.instrument, marks, now_ns),
             limits=self._limits,
-            hold=None if is_rule else self._protections.hold(order.instrument),
+            hold=None if is_rule else self.state.hold(order.instrument),
         )
         if denial is not None:
             self._deny(order.instrument, denial, now_ns, effects)
             return
         assert mark is not None
-        self._sends_ns.append(now_ns)
-        if order.stop_loss is not None or order.take_profit is not None:
-            self._has_stops.add(order.instrument)
-        self._strategy_of[client_order_id] = strategy
-        if is_rule:
-            self._closing.add(client_order_id)
-        sent = Order(request=order)
-        self._keep(sent, now_ns)
+        sent = self.state.sent(order, strategy, now_ns, is_rule=is_rule)
         effects.publish.append(Notice(order=sent, event=None))
         effects.record.append(
-            OrderIntended(ts_ns=now_ns, decision_id=self._decisions, mark_price=mark.price, order=order)
+            OrderIntended(ts_ns=now_ns, decision_id=self.state.decisions, mark_price=mark.price, order=order)
         )
         effects.send.append(order)
 
@@ -360,7 +402,7 @@ class Orders:
         code, detail = denial
         denied = RiskDenied(
             ts_ns=now_ns,
-            decision_id=self._decisions,
+            decision_id=self.state.decisions,
             instrument=instrument,
             code=code.value,
             detail=detail,
@@ -373,7 +415,7 @@ class Orders:
     ) -> None:
         """Ask for an order of the strategy's own to become another, if the gate would have it so."""
         order = self._live.get(wish.instrument, {}).get(wish.client_order_id)
-        if order is None or order.cancel_requested or self._strategy_of[wish.client_order_id] != strategy:
+        if order is None or order.cancel_requested or self.state.strategy_of[wish.client_order_id] != strategy:
             detail = f"{wish.client_order_id} is no open order of yours, or is being canceled"
             self._deny(wish.instrument, (Denial.ORDER_NOT_OPEN, detail), now_ns, effects)
             return
@@ -392,19 +434,21 @@ class Orders:
             amend,
             instrument=self._instruments[wish.instrument],
             mark=mark,
-            book=self._book(wish.instrument, marks, now_ns, without=wish.client_order_id),
+            book=self.state.book(wish.instrument, marks, now_ns, without=wish.client_order_id),
             limits=self._limits,
-            hold=self._protections.hold(wish.instrument),
+            hold=self.state.hold(wish.instrument),
         )
         if denial is not None:
             self._deny(wish.instrument, denial, now_ns, effects)
             return
-        self._sends_ns.append(now_ns)
+        self.state.sends_ns.append(now_ns)
         asked = ask_amendment(order, amend, now_ns)
-        self._keep(asked, now_ns)
+        self.state.keep(asked, now_ns)
         effects.publish.append(Notice(order=asked, event=None))
         price = None if mark is None else mark.price
-        effects.record.append(AmendIntended(ts_ns=now_ns, decision_id=self._decisions, mark_price=price, amend=amend))
+        effects.record.append(
+            AmendIntended(ts_ns=now_ns, decision_id=self.state.decisions, mark_price=price, amend=amend)
+        )
         effects.send.append(amend)
 
     def _set_stops(
@@ -423,39 +467,41 @@ class Orders:
         mark = marks.get(wish.instrument)
         denial = judge_stops(
             change,
-            self._stops.get(wish.instrument, Stops()),
+            self.state.stops.get(wish.instrument, Stops()),
             instrument=self._instruments.get(wish.instrument),
             mark=mark,
-            book=self._book(wish.instrument, marks, now_ns),
+            book=self.state.book(wish.instrument, marks, now_ns),
             limits=self._limits,
-            hold=self._protections.hold(wish.instrument),
+            hold=self.state.hold(wish.instrument),
         )
         if denial is not None:
             self._deny(wish.instrument, denial, now_ns, effects)
             return
-        self._sends_ns.append(now_ns)
-        self._has_stops.add(wish.instrument)
+        self.state.sends_ns.append(now_ns)
+        self.state.has_stops.add(wish.instrument)
         price = None if mark is None else mark.price
-        effects.record.append(StopsIntended(ts_ns=now_ns, decision_id=self._decisions, mark_price=price, change=change))
+        effects.record.append(
+            StopsIntended(ts_ns=now_ns, decision_id=self.state.decisions, mark_price=price, change=change)
+        )
         effects.send.append(change)
 
     def _cancel(self, wish: CancelOpen, strategy: str, now_ns: int, effects: Effects) -> None:
         for order in list(self._live.get(wish.instrument, {}).values()):
             name = order.request.client_order_id
-            if order.cancel_requested or self._strategy_of[name] != strategy:
+            if order.cancel_requested or self.state.strategy_of[name] != strategy:
                 continue
             if wish.client_order_id not in (None, name):
                 continue
             self._send_cancel(order, now_ns, effects)
 
     def _send_cancel(self, order: Order, now_ns: int, effects: Effects) -> None:
-        self._keep(replace(order, cancel_requested=True), now_ns)
+        self.state.keep(replace(order, cancel_requested=True), now_ns)
         cancel = CancelOrder(
             client_order_id=order.request.client_order_id,
             order_number=order.request.order_number,
             instrument=order.request.instrument,
         )
-        effects.record.append(CancelIntended(ts_ns=now_ns, decision_id=self._decisions, cancel=cancel))
+        effects.record.append(CancelIntended(ts_ns=now_ns, decision_id=self.state.decisions, cancel=cancel))
         effects.send.append(cancel)
 
     def _enforce(self, now_ns: int, effects: Effects) -> None:
@@ -466,7 +512,7 @@ class Orders:
             if not live or self._protections.hold(name) is None:
                 continue
             if self._protections.wants_flat:
-                doomed = [order for key, order in live.items() if key not in self._closing]
+                doomed = [order for key, order in live.items() if key not in self.state.closing]
             else:
                 doomed = _entries(live.values(), self.position_qty(name))
             doomed = [order for order in doomed if not order.cancel_requested]
@@ -477,65 +523,76 @@ class Orders:
 
     def _flatten(self, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects) -> None:
         """Send what closes every position, where it is not under way already."""
-        for name, instrument in self._instruments.items():
-            left = self.position_qty(name)
-            if not left or any(key in self._closing for key in self._live[name]):
-                continue
-            side = Side.SELL if left > 0 else Side.BUY
-            self._decide(name, Target(instrument=name, qty=ZERO), now_ns, effects)
-            left = abs(left)
-            while left > 0:
-                qty = min(left, instrument.qty_max)
-                left -= qty
-                self._send(
-                    strategy=_RISK,
-                    instrument=name,
-                    side=side,
-                    order_type=OrderType.MARKET,
-                    qty=qty,
-                    reduce_only=True,
-                    marks=marks,
-                    now_ns=now_ns,
-                    effects=effects,
-                    is_rule=True,
-                )
+        for name in self._instruments:
+            self._close(name, marks, now_ns, effects)
+
+    def _close(
+        self, name: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects, *, why: str = ""
+    ) -> None:
+        """Send what closes one position; `why` is its reason, the latch in force where none is given."""
+        instrument = self._instruments[name]
+        left = self.position_qty(name)
+        if not left or any(key in self.state.closing for key in self._live[name]):
+            return
+        side = Side.SELL if left > 0 else Side.BUY
+        flat = Target(instrument=name, qty=ZERO)
+        if why:
+            self._decide_because(name, flat, trigger="rule", reason=why, now_ns=now_ns, effects=effects)
+        else:
+            self._decide(name, flat, now_ns, effects)
+        left = abs(left)
+        while left > 0:
+            qty = min(left, instrument.qty_max)
+            left -= qty
+            self._send(
+                strategy=RISK,
+                instrument=name,
+                side=side,
+                order_type=OrderType.MARKET,
+                qty=qty,
+                reduce_only=True,
+                marks=marks,
+                now_ns=now_ns,
+                effects=effects,
+                is_rule=True,
+            )
 
     def _decide(self, name: str, action: Action, now_ns: int, effects: Effects) -> None:
         """Record a decision that the rules made, with the latch in force as its reason."""
         hold = self._protections.hold(name)
         assert hold is not None
-        self._decisions += 1
+        reason = f"{hold.cause.value}: {hold.why.detail}"
+        self._decide_because(
+            name, action, trigger=f"state:{hold.state.value}", reason=reason, now_ns=now_ns, effects=effects
+        )
+
+    def _decide_because(
+        self, name: str, action: Action, *, trigger: str, reason: str, now_ns: int, effects: Effects
+    ) -> None:
+        self.state.decisions += 1
         effects.record.append(
             DecisionMade(
                 ts_ns=now_ns,
-                decision_id=self._decisions,
-                strategy=_RISK,
+                decision_id=self.state.decisions,
+                strategy=RISK,
                 instrument=name,
-                trigger=f"state:{hold.state.value}",
+                trigger=trigger,
                 bar_close_ns=None,
                 close_price=None,
                 position_qty=self.position_qty(name),
                 forecast_id=None,
                 action=msgspec.json.encode(action).decode(),
-                reason=f"{hold.cause.value}: {hold.why.detail}",
+                reason=reason,
             )
         )
 
-    def _keep(self, order: Order, now_ns: int) -> None:
-        name = order.request.client_order_id
-        self._orders[name] = order
-        live = self._live[order.request.instrument]
-        if order.is_live:
-            live[name] = order
-            return
-        self._closing.discard(name)
-        if live.pop(name, None) is not None:
-            self._done.append((now_ns, name))
-        while self._done and self._done[0][0] < now_ns - _FORGET_AFTER_NS:
-            _, forgotten = self._done.popleft()
-            done = self._orders.get(forgotten)
-            if done is not None and not done.is_live:  # it is gone where it was done twice: a raise opened it again
-                del self._orders[forgotten], self._strategy_of[forgotten]
+    def _record_loss_base(self, now_ns: int, effects: Effects) -> None:
+        """Record what losses are measured from, where that has moved and somebody may need to know later."""
+        base = self._protections.loss_base
+        if self._is_restorable and base != self._loss_base:
+            self._loss_base = base
+            day, peak, day_start = base
+            effects.record.append(LossBaseMoved(ts_ns=now_ns, day=day, peak=peak, day_start=day_start))
 
     def _booked(
         self, event: AccountEvent, entries: list[LedgerEntry], now_ns: int, *, order: Order | None = None
@@ -544,63 +601,17 @@ class Orders:
         if not entries:
             return Effects()
         effects = Effects(record=entries, publish=[Notice(order=order, event=event)])
-        if isinstance(event, OrderFilled | PositionCut):
-            if self._has_stops and not self.position_qty(event.instrument):
-                self._forget_stops(event.instrument)
+        if isinstance(event, OrderFilled | PositionCut | ForeignFilled):
+            self.state.moved(event.instrument)
             self._enforce(now_ns, effects)
         return effects
 
-    def _forget_stops(self, instrument: str) -> None:
-        """Count stops no more, which end with their position; but an open order may bring new ones."""
-        live = (order.request for order in self._live[instrument].values())
-        if all(request.take_profit is None and request.stop_loss is None for request in live):
-            self._has_stops.discard(instrument)
-
     def _follow_stops(self, event: StopsChanged | StopsRejected, now_ns: int) -> Effects:
-        held = self._stops.get(event.instrument)
-        if held is None:
+        if event.instrument not in self.state.stops:
             raise InvariantBroken(f"stops of {event.instrument}, which is not traded in this run")
-        if isinstance(event, StopsChanged):
-            now = self._stops[event.instrument] = follow(held, event)
-            if not now.is_empty:
-                self._has_stops.add(event.instrument)  # until flat: what says that they are gone may be old
-            if now.is_like(held):
-                return Effects()  # a repeat, or overtaken, or the same for a position of another size
+        if isinstance(event, StopsChanged) and not self.state.follow_stops(event):
+            return Effects()  # a repeat, or overtaken, or the same for a position of another size
         return Effects(record=[StopsReported(ts_ns=now_ns, event=event)], publish=[Notice(order=None, event=event)])
-
-    def _book(self, instrument: str, marks: Mapping[str, Mark | None], now_ns: int, *, without: str = "") -> Book:
-        equity: Decimal | None = self._portfolio.cash
-        others = ZERO
-        other_positions = 0
-        for name, position in self._portfolio.positions.items():
-            live = self._live[name]
-            if not position.qty and (name == instrument or not live):
-                continue
-            if name != instrument and (position.qty or any(not o.request.reduce_only for o in live.values())):
-                other_positions += 1
-            mark = marks.get(name)
-            if mark is None:
-                equity = None
-                continue
-            if equity is not None and position.qty:
-                equity += position.unrealized_pnl(mark.price)
-            if name != instrument:
-                worst = worst_case_qty(position, live.values(), has_stops=name in self._has_stops)
-                others += worst * mark.price
-        own = tuple(self._live.get(instrument, {}).values())
-        if without:
-            own = tuple(order for order in own if order.request.client_order_id != without)
-        flat = Position(instrument=instrument)
-        return Book(
-            equity=equity,
-            position=self._portfolio.positions.get(instrument, flat),
-            live=own,
-            others_notional=others,
-            recent_sends_ns=tuple(self._sends_ns),
-            now_ns=now_ns,
-            other_positions=other_positions,
-            has_stops=instrument in self._has_stops,
-        )
 
 
 def _entries(live: Iterable[Order], position: Decimal) -> list[Order]:

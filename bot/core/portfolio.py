@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bot.domain.account import ZERO, Position, Posting
 from bot.domain.instrument import Instrument, Side
-from bot.domain.orders import CashAdjusted, FundingPaid, OrderFilled, PositionCut
+from bot.domain.orders import CashAdjusted, ForeignFilled, FundingPaid, OrderFilled, PositionCut, Transferred
 
 _QUANTUM = Decimal("1e-12")  # quote currency
 
@@ -52,7 +52,7 @@ class Portfolio:
         self.cash += amount
         return self._book("equity", -amount)
 
-    def fill(self, fill: OrderFilled | PositionCut) -> tuple[Decimal, tuple[Posting, ...]]:
+    def fill(self, fill: OrderFilled | PositionCut | ForeignFilled) -> tuple[Decimal, tuple[Posting, ...]]:
         """Book an execution; return what it realized before fees, and the postings."""
         before = self.positions[fill.instrument]
         after = apply_fill(before, side=fill.side, price=fill.price, qty=fill.qty, fee=fill.fee)
@@ -73,6 +73,11 @@ class Portfolio:
         """Book what the venue's fund paid or took, and return the postings."""
         self.cash += adjusted.amount
         return self._book("insurance", -adjusted.amount)
+
+    def transfer(self, made: Transferred) -> tuple[Posting, ...]:
+        """Book cash that came from outside or went there, and return the postings."""
+        self.cash += made.amount
+        return self._book("transfers", -made.amount)
 
     def unrealized_pnl(self, marks: Mapping[str, Decimal]) -> Decimal:
         """Return the open positions' profit at `marks`, which must name every instrument held."""

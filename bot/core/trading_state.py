@@ -5,7 +5,7 @@ never lets go for another; the strictest latch is in force. `_NEXT` is the life 
 releases it listens to. A latch never steps back but by a release.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -29,13 +29,16 @@ class TradingState(StrEnum):
 class Cause(StrEnum):
     """What holds a latch, the first named first where two are equally strict."""
 
+    KILL = "kill"  # the kill switch: only the host opens it
     PERSON = "person"
+    RECONCILE = "reconcile"  # the books and the venue contradict each other
     DRAWDOWN = "drawdown"
     DAILY_LOSS = "daily_loss"
     STOP_GUARD = "stop_guard"
     LOW_PROFIT = "low_profit"
     REPEATED = "repeated"
     COOLDOWN = "cooldown"
+    DOUBT = "doubt"  # a request whose outcome nobody knows; no latch: it ends with the doubt
 
 
 class Signal(StrEnum):
@@ -46,6 +49,7 @@ class Signal(StrEnum):
     DAY_BEGAN = "day_began"  # a UTC day
     TIME_UP = "time_up"
     RESUMED = "resumed"  # by a person
+    RE_ARMED = "re_armed"  # by a person at the host itself
 
 
 _NEXT: dict[tuple[TradingState, Signal], TradingState] = {
@@ -54,22 +58,26 @@ _NEXT: dict[tuple[TradingState, Signal], TradingState] = {
     (TradingState.ACTIVE, Signal.DAY_BEGAN): TradingState.ACTIVE,
     (TradingState.ACTIVE, Signal.TIME_UP): TradingState.ACTIVE,
     (TradingState.ACTIVE, Signal.RESUMED): TradingState.ACTIVE,
+    (TradingState.ACTIVE, Signal.RE_ARMED): TradingState.ACTIVE,
     (TradingState.REDUCING, Signal.REDUCE): TradingState.REDUCING,
     (TradingState.REDUCING, Signal.HALT): TradingState.HALTED,
     (TradingState.REDUCING, Signal.DAY_BEGAN): TradingState.ACTIVE,
     (TradingState.REDUCING, Signal.TIME_UP): TradingState.ACTIVE,
     (TradingState.REDUCING, Signal.RESUMED): TradingState.ACTIVE,
+    (TradingState.REDUCING, Signal.RE_ARMED): TradingState.ACTIVE,
     (TradingState.HALTED, Signal.REDUCE): TradingState.HALTED,  # the equity came back above the second rung
     (TradingState.HALTED, Signal.HALT): TradingState.HALTED,
     (TradingState.HALTED, Signal.DAY_BEGAN): TradingState.ACTIVE,
     (TradingState.HALTED, Signal.TIME_UP): TradingState.ACTIVE,
     (TradingState.HALTED, Signal.RESUMED): TradingState.ACTIVE,
+    (TradingState.HALTED, Signal.RE_ARMED): TradingState.ACTIVE,
 }
 
 _RELEASES: dict[Signal, frozenset[Cause]] = {
     Signal.DAY_BEGAN: frozenset({Cause.DAILY_LOSS}),
     Signal.TIME_UP: frozenset({Cause.STOP_GUARD, Cause.LOW_PROFIT, Cause.REPEATED, Cause.COOLDOWN}),
-    Signal.RESUMED: frozenset(Cause),
+    Signal.RESUMED: frozenset(Cause) - {Cause.KILL},
+    Signal.RE_ARMED: frozenset({Cause.KILL}),
 }
 
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
@@ -141,8 +149,7 @@ class TradingStates:
             self._latches[scope, cause] = replace(before, state=state, why=replace(why, until_ns=before.why.until_ns))
         else:
             self._latches[scope, cause] = Latch(scope=scope, cause=cause, state=state, why=why)
-        releases_ns = [latch.why.until_ns for latch in self._latches.values() if latch.why.until_ns is not None]
-        self._next_release_ns = min(releases_ns, default=None)
+        self._find_next_release()
         kept = self._latches.get((scope, cause))
         return [
             TradingStateChanged(
@@ -176,6 +183,30 @@ class TradingStates:
             if latch.why.until_ns is not None and latch.why.until_ns <= now_ns:
                 changed += self.move(latch.scope, latch.cause, Signal.TIME_UP, Why(detail="its time is up"), now_ns)
         return changed
+
+    def restore(self, entry: TradingStateChanged) -> None:
+        """Hold a latch as a ledger's entry says that it was left."""
+        cause = Cause(entry.cause)
+        if entry.after == TradingState.ACTIVE:
+            self._latches.pop((entry.scope, cause), None)
+        else:
+            why = Why(detail=entry.detail, value=entry.value, threshold=entry.threshold, until_ns=entry.until_ns)
+            state = TradingState(entry.after)
+            self._latches[entry.scope, cause] = Latch(scope=entry.scope, cause=cause, state=state, why=why)
+        self._find_next_release()
+
+    def restore_latches(self, latches: Iterable[Latch]) -> None:
+        """Hold latches as they were."""
+        self._latches.update({(latch.scope, latch.cause): latch for latch in latches})
+        self._find_next_release()
+
+    def latches(self) -> list[Latch]:
+        """Return all that hold, by scope and cause."""
+        return sorted(self._latches.values(), key=lambda latch: (latch.scope, _RANK[latch.cause]))
+
+    def _find_next_release(self) -> None:
+        releases_ns = [latch.why.until_ns for latch in self._latches.values() if latch.why.until_ns is not None]
+        self._next_release_ns = min(releases_ns, default=None)
 
     def _strictest(self, scope: str) -> Latch | None:
         held: Sequence[Latch] = [latch for latch in self._latches.values() if latch.scope == scope]

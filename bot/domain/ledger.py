@@ -15,17 +15,20 @@ from bot.domain.orders import (
     CancelRejected,
     CashAdjusted,
     ChangeStops,
+    ForeignFilled,
     FundingPaid,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
     OrderFilled,
     OrderRejected,
+    OrderResurfaced,
     OrderTriggered,
     PositionCut,
     StopsChanged,
     StopsRejected,
     SubmitOrder,
+    Transferred,
 )
 
 
@@ -52,6 +55,7 @@ class ForecastUsed(Entry, frozen=True, kw_only=True):
     levels: tuple[float, ...]
     quantiles: tuple[tuple[float, ...], ...]  # [H][Q] of the log return from the bar's close
     importance: tuple[float, ...]
+    answers: dict[str, float] = {}  # what else it said, by the names of `forecast_names`
 
 
 class DecisionMade(Entry, frozen=True, kw_only=True):
@@ -114,7 +118,14 @@ class OrderReported(Entry, frozen=True, kw_only=True):
 
     status: str  # the order's status after it
     event: (
-        OrderAccepted | OrderRejected | OrderTriggered | OrderAmended | AmendRejected | OrderCanceled | CancelRejected
+        OrderAccepted
+        | OrderRejected
+        | OrderResurfaced
+        | OrderTriggered
+        | OrderAmended
+        | AmendRejected
+        | OrderCanceled
+        | CancelRejected
     )
 
 
@@ -181,6 +192,112 @@ class TradingStateChanged(Entry, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class RequestSigned(Entry, frozen=True, kw_only=True):
+    """A request is about to leave; durable before its first byte does. From now on it may be at the venue."""
+
+    request: str  # what is asked for: its kind, whom it is about, the how-manieth of that kind
+    client_order_id: str  # of a change of stops, the change's own id
+    instrument: str
+    attempt: int  # 1 for the first sending of this request
+    signed_ms: int  # the time it carries, by the venue's clock as we reckon it
+    recv_window_ms: int  # the venue admits it until that much later, and never after
+    channel: str  # rest, trade_socket
+    content_hash: str  # of all but time and signature: every attempt has the same
+
+
+class RequestAnswered(Entry, frozen=True, kw_only=True):
+    """The venue answered a request, or the network did."""
+
+    request: str
+    attempt: int
+    kind: str  # accepted, exists, refused, unknown
+    cause: str = ""
+    code: str = ""
+    text: str = ""
+    server_time_ms: int | None = None
+
+
+class LookUpMade(Entry, frozen=True, kw_only=True):
+    """We asked the venue for something in doubt: a piece of evidence."""
+
+    request: str
+    result: str  # found, absent, unknown
+    places: tuple[str, ...] = ()  # that were asked and answered in full
+    server_time_ms: int | None = None
+    detail: str = ""
+
+
+class DoubtOpened(Entry, frozen=True, kw_only=True):
+    """We do not know whether the venue took a request: no new risk on the instrument until we do."""
+
+    request: str
+    client_order_id: str
+    instrument: str
+    why: str
+
+
+class DoubtResolved(Entry, frozen=True, kw_only=True):
+    """We know now, and by what."""
+
+    request: str
+    client_order_id: str
+    instrument: str
+    outcome: str  # accepted, refused, not_accepted, resurfaced; moot: its order is done, whatever came of it
+    evidence: str
+    margin_ms: int  # beyond the window of admission, as large as the worst lag seen demands
+
+
+class IntentDropped(Entry, frozen=True, kw_only=True):
+    """What was intended was not sent after all; no byte of it has left."""
+
+    request: str
+    client_order_id: str
+    instrument: str
+    why: str
+
+
+class AlertRaised(Entry, frozen=True, kw_only=True):
+    """A person must look at this."""
+
+    code: str  # stable: docs/reconciliation.md
+    instrument: str  # "" for the whole account
+    detail: str
+    client_order_id: str = ""
+
+
+class Reconciled(Entry, frozen=True, kw_only=True):
+    """Our books and the venue's were compared."""
+
+    at_ms: int  # the venue's clock: what the comparison is of
+    checked: tuple[str, ...]
+    healed: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()  # that nothing explains
+
+
+class LossBaseMoved(Entry, frozen=True, kw_only=True):
+    """What losses are measured from: kept only where a run may have to be taken up again."""
+
+    day: int  # of the UTC calendar, since the epoch
+    peak: Decimal | None
+    day_start: Decimal | None  # equity
+
+
+class ExternalFillBooked(Entry, frozen=True, kw_only=True):
+    """An execution on our account of an order that is not ours, and its booking."""
+
+    fill: ForeignFilled
+    position_qty: Decimal  # after it
+    realized_pnl: Decimal  # of this execution, before fees
+    postings: tuple[Posting, ...]
+
+
+class TransferBooked(Entry, frozen=True, kw_only=True):
+    """Cash moved between the account and the outside, and the booking."""
+
+    transfer: Transferred
+    postings: tuple[Posting, ...]
+
+
 class RunClosed(Entry, frozen=True, kw_only=True):
     """The last entry: identifies the market that was traded and the tape that the report is drawn from."""
 
@@ -190,6 +307,8 @@ class RunClosed(Entry, frozen=True, kw_only=True):
     in_sample: bool  # the model was fitted to some of this market
     from_ns: int
     to_ns: int
+    shadow_id: str = ""  # the model that forecast beside it, and was not traded on
+    shadow_hash: str = ""  # of its forecasts
 
 
 LedgerEntry = (
@@ -209,5 +328,16 @@ LedgerEntry = (
     | AdjustmentBooked
     | EquityMarked
     | TradingStateChanged
+    | RequestSigned
+    | RequestAnswered
+    | LookUpMade
+    | DoubtOpened
+    | DoubtResolved
+    | IntentDropped
+    | AlertRaised
+    | Reconciled
+    | LossBaseMoved
+    | ExternalFillBooked
+    | TransferBooked
     | RunClosed
 )

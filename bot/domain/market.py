@@ -223,6 +223,77 @@ class BookBatch(Columns):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class QuoteBatch(Columns):
+    """The best bid and ask of one instrument, a row each time they were told; 0 where not known."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("ts_ns", "known_ns", "bid_ticks", "bid_steps", "ask_ticks", "ask_steps")
+
+    instrument: Instrument
+    first_row: int
+    ts_ns: I64
+    known_ns: I64
+    bid_ticks: I64
+    bid_steps: I64
+    ask_ticks: I64
+    ask_steps: I64
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TickerBatch(Columns):
+    """What the venue says of one instrument as a whole, merged: each row holds all that is known by it.
+
+    A price or a quantity that is not told is 0. Mark and index price lie on no grid; they are
+    `mantissa * 10**price_exponent`, fine enough for four decimals of a tick.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "ts_ns",
+        "known_ns",
+        "last_ticks",
+        "bid_ticks",
+        "bid_steps",
+        "ask_ticks",
+        "ask_steps",
+        "mark",
+        "index",
+        "open_interest_steps",
+        "has_funding",
+        "funding_rate_e8",
+        "next_funding_ns",
+        "funding_interval_ns",
+    )
+
+    instrument: Instrument
+    first_row: int
+    price_exponent: int  # of mark and index
+    ts_ns: I64
+    known_ns: I64
+    last_ticks: I64
+    bid_ticks: I64
+    bid_steps: I64
+    ask_ticks: I64
+    ask_steps: I64
+    mark: I64
+    index: I64
+    open_interest_steps: I64  # the nearest
+    has_funding: NDArray[np.bool_]  # the next three are told
+    funding_rate_e8: I64  # of the next settlement, as the venue now expects it; a positive one is paid by longs
+    next_funding_ns: I64
+    funding_interval_ns: I64  # 0 where not told; it may change at any time
+
+    def marks(self) -> F64:
+        """Return mark prices as float64, 0 where not told."""
+        scaled: F64 = self.mark.astype(np.float64) / 10.0**-self.price_exponent
+        return scaled
+
+    def __len__(self) -> int:
+        return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FundingBatch(Columns):
     """Settled funding rates of one instrument, in order of time; a positive rate is paid by longs to shorts."""
 
@@ -235,6 +306,22 @@ class FundingBatch(Columns):
 
     def __len__(self) -> int:
         return len(self.ts_ns)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TradeHole:
+    """Trades that were lost, and what is known of them all the same.
+
+    `trades` are those that are known from the last one handed on up to `until_ns`, in order; within [from_ns, to_ns)
+    some are missing. `klines` are the source's own bars, of one length and without a gap, of the time of the hole.
+    """
+
+    instrument: Instrument
+    from_ns: int
+    to_ns: int
+    until_ns: int  # no earlier trade will come any more
+    trades: TradeBatch
+    klines: BarBatch | None  # None: nothing is known of what was lost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -262,10 +349,10 @@ class FeatureBatch(Columns):
 class ForecastBatch(Columns):
     """Forecasts of one instrument, one row per decision bar.
 
-    Shapes: N rows, H horizons, Q quantile levels, S time scales.
+    Shapes: N rows, H horizons, Q quantile levels, S time scales, A named answers.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("bar_row", "close_ns", "known_ns", "quantiles", "importance")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("bar_row", "close_ns", "known_ns", "quantiles", "importance", "answers")
 
     instrument: Instrument
     first_row: int
@@ -279,9 +366,38 @@ class ForecastBatch(Columns):
     known_ns: I64
     quantiles: F64  # [N, H, Q] of the log return from the decision bar's close over each horizon
     importance: F64  # [N, S], sums to 1
+    answer_names: tuple[str, ...] = ()  # what else is said, by the names of `forecast_names`
+    answers: F64 = field(default_factory=lambda: np.empty((0, 0)))  # [N, A]; none may be left out
+
+    def __post_init__(self) -> None:
+        if not self.answer_names and len(self.answers) != len(self.bar_row):
+            object.__setattr__(self, "answers", np.empty((len(self.bar_row), 0)))
 
     def __len__(self) -> int:
         return len(self.bar_row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MarketUpdate:
+    """What a live market feed learned of one instrument, in one message; parts without a row are None.
+
+    `stream` is for the bar aggregator, in order: the past (the venue's own bars), trades, holes in them,
+    and watermarks (an int: no trade before it will follow).
+    """
+
+    category: str  # of instruments: "linear", "spot"; two of different ones may share a name
+    instrument: Instrument
+    known_ns: int
+    stream: tuple["BarBatch | TradeBatch | TradeHole | int", ...] = ()
+    deltas: BookDeltaBatch | None = None
+    books: BookBatch | None = None
+    quotes: QuoteBatch | None = None
+    tickers: TickerBatch | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing is in it."""
+        return not self.stream and all(each is None for each in (self.deltas, self.books, self.quotes, self.tickers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

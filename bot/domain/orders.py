@@ -191,6 +191,12 @@ class CancelRejected(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class OrderResurfaced(Event, frozen=True, kw_only=True):
+    """An order that was taken for refused, or for never accepted, lives after all."""
+
+    reason: str
+
+
 class OrderTriggered(Event, frozen=True, kw_only=True):
     """The price that a conditional order waited for has come: it enters the market."""
 
@@ -223,6 +229,7 @@ class OrderFilled(Event, frozen=True, kw_only=True):
 OrderEvent = (
     OrderAccepted
     | OrderRejected
+    | OrderResurfaced
     | OrderTriggered
     | OrderAmended
     | AmendRejected
@@ -301,4 +308,41 @@ class CashAdjusted(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_def
     reason: str
 
 
-AccountEvent = OrderEvent | FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted
+class ForeignKind(StrEnum):
+    """Who traded on the account, other than us."""
+
+    ORDER = "foreign"  # a person, another program: an order that is not ours
+    SETTLEMENT = "settlement"  # the contract ended
+    TRANSFER = "transfer"  # a block trade, a position moved between accounts, a corporate action
+    UNKNOWN = "unknown"  # the venue used a word that we do not know
+
+
+class ForeignFilled(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """An execution on our account of an order that is not ours: it moves the position all the same."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    instrument: str
+    trade_id: str
+    kind: ForeignKind
+    side: Side
+    price: Decimal
+    qty: Decimal
+    fee: Decimal  # quote currency; negative is a rebate
+    client_order_id: str = ""  # its maker's, if any
+    venue_order_id: str = ""
+
+
+class Transferred(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Cash moved between the account and the outside, by its owner or by the venue; no trading brought it."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    transfer_id: str  # unique
+    kind: str  # the venue's word: "TRANSFER_IN", "INTEREST"...
+    amount: Decimal  # quote currency; positive came in
+
+
+AccountEvent = (
+    OrderEvent | FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted | ForeignFilled | Transferred
+)

@@ -33,6 +33,7 @@ from bot.domain.ledger import (
 from bot.domain.orders import OrderAmended, StopsRejected, SubmitOrder
 from bot.store import tables
 from bot.store.projection import Projection
+from bot.store.request_audit import check_requests
 from bot.store.run_reader import RunReader, open_ledger
 from bot.store.sql_ledger import GENESIS, chain
 from bot.store.tape_files import TAPE_FIELDS, combine_tape_hashes, forecast_hash
@@ -74,12 +75,13 @@ def audit_run(directory: Path) -> Audit:
         audit.check("tables against the journal", _check_projection(engine, entries))
         audit.check("double entry", _check_double_entry(reader))
         fills, funding, adjustments = reader.fills(), reader.frame("funding"), reader.frame("adjustments")
-        moves = _records(fills) + _records(funding) + _records(adjustments)
+        moves = _records(fills) + _records(funding) + _records(adjustments) + _records(reader.frame("transfers"))
         audit.fills = len(fills)
         if run["status"] != "finished":
             audit.problems.append(f"the run is {run['status']}, not finished")
         audit.check("positions, fees, PnL and cash from the fills", _check_books(reader, moves, run))
         audit.check("fills, amendments and stops against what was intended", _check_intents(entries))
+        audit.check("requests against what was intended", check_requests(entries))
         audit.check("equity entries", _check_equity(entries, moves, run["start_cash"]))
         tape = reader.tape()
         audit.bars = len(tape)
@@ -126,7 +128,7 @@ def _check_projection(engine: Engine, entries: list[LedgerEntry]) -> Iterator[st
     present = inspect(engine).get_table_names()
     with engine.connect() as connection:
         for table in tables.metadata.sorted_tables:
-            if table.name in ("runs", "journal"):
+            if table.name in tables.UNDRAWN:
                 continue
             if table.name in tables.LATER and table.name not in present:
                 if drawn[table.name]:
@@ -166,13 +168,16 @@ class _Account:
     fees: Decimal = Decimal(0)
     funding: Decimal = Decimal(0)
     insurance: Decimal = Decimal(0)
+    transfers: Decimal = Decimal(0)
     qty: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
     def apply(self, row: dict[str, Any]) -> None:
-        """Book a row of the fills, of the funding or of the adjustments."""
+        """Book a row of the fills, of the funding, of the adjustments or of the transfers."""
         if "trade_id" not in row:
             if "funding_id" in row:
                 self.funding += row["amount"]
+            elif "transfer_id" in row:
+                self.transfers += row["amount"]
             else:
                 self.insurance += row["amount"]
             self.cash_flow += row["amount"]
@@ -201,7 +206,8 @@ def _check_books(reader: RunReader, moves: list[dict[str, Any]], run: dict[str, 
         "realized_pnl": -realized,
         "equity": -run["start_cash"],
         "insurance": -account.insurance,
-        "cash": run["start_cash"] + realized - account.fees + account.funding + account.insurance,
+        "transfers": -account.transfers,
+        "cash": run["start_cash"] + realized + account.funding + account.insurance + account.transfers - account.fees,
     }
     for name, amount in wanted.items():
         if balances.get(name, Decimal(0)) != amount:

@@ -51,6 +51,7 @@ class ReplayStore:
                 (directory / "ledger.sqlite.part").touch()  # a run that dies now is still seen to have been one
         self._tape = TapeWriter(directory / "tape.parquet.part")
         self._forecasts = ForecastWriter(directory / "forecasts.parquet.part")
+        self._shadow = ForecastWriter(directory / "shadow.parquet.part")
 
     def tape_hash(self) -> str:
         """Return the hash of the tape's and the forecasts' columns so far."""
@@ -73,6 +74,15 @@ class ReplayStore:
             else:
                 self._forecasts.write(rows)
 
+    def write_shadow(self, forecasts: ForecastBatch) -> None:
+        """Add forecasts that nothing is traded on."""
+        with self._guarded():
+            self._shadow.write(forecasts)
+
+    def shadow_hash(self) -> str:
+        """Return the hash of the columns of those so far."""
+        return self._shadow.hash()
+
     def commit(self) -> None:
         """See `ports.LedgerStore`."""
         if self._ledger is not None:
@@ -91,9 +101,10 @@ class ReplayStore:
         with self._guarded():
             self._tape.close()
             self._forecasts.close()
+            self._shadow.close()
         ledger_hash = self._opened().finish(known | {"tape_hash": tape_hash})
         with self._guarded():
-            for name in ("tape.parquet", "forecasts.parquet"):  # neither is there where nothing closed or was forecast
+            for name in ("tape.parquet", "forecasts.parquet", "shadow.parquet"):  # none is there where it has no row
                 part = self._directory / f"{name}.part"
                 if part.exists():
                     part.replace(self._directory / name)
@@ -107,6 +118,7 @@ class ReplayStore:
         with suppress(OSError, pa.ArrowException):
             self._tape.close()
             self._forecasts.close()
+            self._shadow.close()
 
     def _opened(self) -> SqlLedger | RemoteLedger:
         """Return the ledger; it turns out now that a worker was never worth while, if it is not open yet."""

@@ -9,23 +9,34 @@ import msgspec
 from bot.domain.account import Posting
 from bot.domain.ledger import (
     AdjustmentBooked,
+    AlertRaised,
     AmendIntended,
     CancelIntended,
     DecisionMade,
     Deposited,
+    DoubtOpened,
+    DoubtResolved,
     EquityMarked,
+    ExternalFillBooked,
     FillBooked,
     ForecastUsed,
     FundingBooked,
+    IntentDropped,
     LedgerEntry,
+    LookUpMade,
+    LossBaseMoved,
     OrderIntended,
     OrderReported,
     PositionCutBooked,
+    Reconciled,
+    RequestAnswered,
+    RequestSigned,
     RiskDenied,
     RunClosed,
     StopsIntended,
     StopsReported,
     TradingStateChanged,
+    TransferBooked,
 )
 from bot.domain.orders import (
     AmendRejected,
@@ -39,10 +50,10 @@ from bot.domain.orders import (
 from bot.store import tables
 
 Row = tuple[Any, ...]  # in the order of the table's columns; a Decimal as text
-_TABLES = tuple(table.name for table in tables.metadata.sorted_tables if table.name not in ("runs", "journal"))
+_TABLES = tuple(table.name for table in tables.metadata.sorted_tables if table.name not in tables.UNDRAWN)
 _NOTHING_ASKED = (None,) * 11  # of the columns of `intents` that tell what is asked for, in a cancel
 _QTY = 5  # the place of the quantity in a row of `orders`; the limit price follows it
-_FINAL = ("filled", "rejected")  # a canceled order may still report a fill that matched first
+_FINAL = ("filled",)  # a canceled order may still report a fill that matched first, a rejected one may resurface
 
 
 class Projection:
@@ -320,6 +331,78 @@ class Projection:
             )
         )
 
+    def _external_fill_booked(self, seq: int, entry: ExternalFillBooked) -> None:
+        fill = entry.fill
+        self.rows["fills"].append(
+            (
+                seq,
+                fill.ts_event_ns,
+                fill.ts_recv_ns,
+                "",
+                fill.instrument,
+                fill.trade_id,
+                fill.side.value,
+                _text(fill.price),
+                _text(fill.qty),
+                _text(fill.fee),
+                False,
+                _text(entry.position_qty),
+                _text(entry.realized_pnl),
+                fill.kind.value,
+            )
+        )
+        self._book(seq, entry.postings)
+
+    def _transfer_booked(self, seq: int, entry: TransferBooked) -> None:
+        made = entry.transfer
+        self.rows["transfers"].append((seq, made.ts_event_ns, made.transfer_id, made.kind, _text(made.amount)))
+        self._book(seq, entry.postings)
+
+    def _request_signed(self, seq: int, entry: RequestSigned) -> None:
+        detail = f"{entry.channel}, content {entry.content_hash}"
+        times = (entry.signed_ms, entry.recv_window_ms, None)
+        self._request_moved(seq, entry, (entry.attempt, *times), "signed", detail)
+
+    def _request_answered(self, seq: int, entry: RequestAnswered) -> None:
+        detail = " ".join(filter(None, (entry.cause, entry.code, entry.text)))
+        self._request_moved(seq, entry, (entry.attempt, None, None, entry.server_time_ms), entry.kind, detail)
+
+    def _look_up_made(self, seq: int, entry: LookUpMade) -> None:
+        detail = " ".join(filter(None, (*entry.places, entry.detail)))
+        self._request_moved(seq, entry, (None, None, None, entry.server_time_ms), entry.result, detail)
+
+    def _doubt_opened(self, seq: int, entry: DoubtOpened) -> None:
+        self._request_moved(seq, entry, (None, None, None, None), "unknown", entry.why)
+
+    def _doubt_resolved(self, seq: int, entry: DoubtResolved) -> None:
+        self._request_moved(seq, entry, (None, None, None, None), entry.outcome, entry.evidence)
+
+    def _intent_dropped(self, seq: int, entry: IntentDropped) -> None:
+        self._request_moved(seq, entry, (None, None, None, None), "unsent", entry.why)
+
+    def _request_moved(
+        self,
+        seq: int,
+        entry: RequestSigned | RequestAnswered | LookUpMade | DoubtOpened | DoubtResolved | IntentDropped,
+        known: Row,
+        outcome: str,
+        detail: str,
+    ) -> None:
+        """Add a row; `known` is the attempt, when it was signed, its window, and the venue's time."""
+        kind = type(entry).__name__
+        self.rows["request_events"].append((seq, entry.ts_ns, kind, entry.request, *known, outcome, detail))
+
+    def _alert_raised(self, seq: int, entry: AlertRaised) -> None:
+        row = (seq, entry.ts_ns, entry.code, entry.instrument, entry.client_order_id, entry.detail)
+        self.rows["alerts"].append(row)
+
+    def _reconciled(self, seq: int, entry: Reconciled) -> None:
+        lines = (_lines(entry.checked), _lines(entry.healed), _lines(entry.differences))
+        self.rows["reconciliations"].append((seq, entry.ts_ns, entry.at_ms, *lines))
+
+    def _loss_base_moved(self, seq: int, entry: LossBaseMoved) -> None:
+        """Add nothing: it serves who takes the run up again."""
+
     def _run_closed(self, seq: int, entry: RunClosed) -> None:
         """Add nothing: the run's own row holds it."""
 
@@ -330,6 +413,10 @@ def _text(value: Decimal) -> str:
 
 def _text_or_none(value: Decimal | None) -> str | None:
     return None if value is None else format(value, "f")
+
+
+def _lines(lines: tuple[str, ...]) -> str:
+    return msgspec.json.encode(lines).decode()
 
 
 def _exit_price(leg: Exit | None) -> str | None:
@@ -353,5 +440,16 @@ _ADD: dict[type, Callable[[Projection, int, Any], None]] = {
     AdjustmentBooked: Projection._adjustment_booked,
     EquityMarked: Projection._equity_marked,
     TradingStateChanged: Projection._trading_state_changed,
+    ExternalFillBooked: Projection._external_fill_booked,
+    TransferBooked: Projection._transfer_booked,
+    RequestSigned: Projection._request_signed,
+    RequestAnswered: Projection._request_answered,
+    LookUpMade: Projection._look_up_made,
+    DoubtOpened: Projection._doubt_opened,
+    DoubtResolved: Projection._doubt_resolved,
+    IntentDropped: Projection._intent_dropped,
+    AlertRaised: Projection._alert_raised,
+    Reconciled: Projection._reconciled,
+    LossBaseMoved: Projection._loss_base_moved,
     RunClosed: Projection._run_closed,
 }

@@ -33,15 +33,19 @@ def open_ledger(directory: Path) -> Engine:
 
 
 class RunReader:
-    """One finished run.
+    """One finished run; or any ledger, whose files lie in no directory of a run.
+
+    Args:
+        directory: the run's; of another ledger, what to call it.
+        engine: on the other ledger; the reader disposes of it.
 
     Raises:
         DataError: it is no finished run, or its files are damaged.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, engine: Engine | None = None) -> None:
         self.directory = directory
-        self._engine = open_ledger(directory)
+        self._engine = open_ledger(directory) if engine is None else engine
 
     def run(self) -> dict[str, Any]:
         """Return the run's row of `runs`."""
@@ -97,6 +101,8 @@ class RunReader:
             raise DataError(f"{path}: damaged ({error})") from error
         about = msgspec.json.decode((table.schema.metadata or {})[b"forecasts"])
         horizons, levels = tuple(about["horizons_ns"]), tuple(about["levels"])
+        if not horizons:
+            return {}  # the model said nothing of returns, so there is nothing to judge by what became of them
         names = table["instrument"].to_numpy(zero_copy_only=False)
         found = {}
         for name in sorted(set(names)):

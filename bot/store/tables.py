@@ -299,7 +299,91 @@ trading_states = Table(
     Column("detail", Text, nullable=False),
 )
 
-LATER = ("trading_states", "stops", "adjustments")
+request_events = Table(
+    "request_events",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),  # RequestSigned, RequestAnswered, LookUpMade, DoubtOpened...
+    Column("request", Text, nullable=False),  # kind of request, whom it is about, the how-manieth
+    Column("attempt", Integer),
+    Column("signed_ms", BigInteger),
+    Column("recv_window_ms", Integer),
+    Column("server_time_ms", BigInteger),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("instrument", Text, nullable=False),  # empty: the whole account
+    Column("client_order_id", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),  # the venue's clock
+    Column("checked", Text, nullable=False),  # JSON lists of lines
+    Column("healed", Text, nullable=False),
+    Column("differences", Text, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("transfer_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount", ExactDecimal, nullable=False),
+    UniqueConstraint("transfer_id"),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("epoch", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("started_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),  # set by an orderly end; a crash leaves it empty
+    Column("after_seq", BigInteger, nullable=False),  # the journal's last entry when it began
+    Column("run_id", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("config_hash", Text, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # the journal's at `seq`
+    Column("state", LargeBinary),  # what the money half wrote down of itself after that entry, if it did
+)
+
+UNDRAWN = ("runs", "journal", "epochs", "checkpoints")
+"""Tables that are not drawn from the journal: what is written of a run, not by it."""
+
+LATER = (
+    "trading_states",
+    "stops",
+    "adjustments",
+    "request_events",
+    "alerts",
+    "reconciliations",
+    "transfers",
+    "epochs",
+    "checkpoints",
+)
 """Tables that ledgers of an older schema do not have; they are read as empty there."""
 
 COLUMNS_LATER = {

@@ -37,7 +37,8 @@ def forecast_hash(directory: Path) -> str:
                 table = file.read_row_group(group)
                 for name in sorted(set(table["instrument"].to_pylist())):
                     mine = table.filter(pc.equal(table["instrument"], name))
-                    digest.update({f"{name}.{column}": _column(mine, column) for column in _FORECAST_FIELDS})
+                    fields = [field for field in _FORECAST_FIELDS if field in table.column_names]
+                    digest.update({f"{name}.{field}": _column(mine, field) for field in fields})
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: damaged ({error})") from error
     return digest.hexdigest()
@@ -97,30 +98,30 @@ class TapeWriter(_GroupWriter):
 
 
 class ForecastWriter(_GroupWriter):
-    """All forecasts: one row per decision bar, quantiles and importance as fixed-size lists."""
+    """All forecasts: one row per decision bar; quantiles, importance and named answers as fixed-size lists."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._digest = ColumnDigest("forecasts")
 
     def write(self, forecasts: ForecastBatch) -> None:
-        rows, horizons, levels = forecasts.quantiles.shape
-        name = forecasts.instrument.name
-        self._digest.update({f"{name}.{field}": getattr(forecasts, field).ravel() for field in _FORECAST_FIELDS})
+        rows, name = len(forecasts), forecasts.instrument.name
+        wide = {"quantiles": forecasts.quantiles, "importance": forecasts.importance, "answers": forecasts.answers}
+        lists = {field: values.reshape(rows, -1) for field, values in wide.items() if values.size}
+        fields = {"close_ns": forecasts.close_ns, "known_ns": forecasts.known_ns} | lists
+        self._digest.update({f"{name}.{field}": values.ravel() for field, values in fields.items()})
         columns = {
             "instrument": _repeat(name, rows),
             "close_ns": forecasts.close_ns,
             "known_ns": forecasts.known_ns,
-            "quantiles": _fixed_list(forecasts.quantiles.reshape(rows, horizons * levels)),
-            "importance": _fixed_list(forecasts.importance),
-        }
+        } | {field: _fixed_list(values) for field, values in lists.items()}
         description = {
             "model_id": forecasts.model_id,
             "scale_ns": forecasts.scale_ns,
             "horizons_ns": forecasts.horizons_ns,
             "levels": forecasts.levels,
             "scales_ns": forecasts.scales_ns,
-        }
+        } | ({"answer_names": forecasts.answer_names} if forecasts.answer_names else {})
         self.add(pa.table(columns, metadata={"forecasts": msgspec.json.encode(description)}))
 
     def hash(self) -> str:
@@ -131,7 +132,7 @@ def _repeat(text: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(text), count)
 
 
-_FORECAST_FIELDS = ("close_ns", "known_ns", "quantiles", "importance")
+_FORECAST_FIELDS = ("close_ns", "known_ns", "quantiles", "importance", "answers")  # those that are there
 
 
 def _fixed_list(rows_by_items: Any) -> pa.Array:

@@ -1,5 +1,6 @@
 """Bybit's public streams as recorders and Bybit's own archive keep them.
 
+* Captures of `bot record`: see `store.capture_events`.
 * V5 frames, one a line: `orderbook.{depth}.{symbol}` and `publicTrade.{symbol}`; archive files of the book are these.
 * The V2 protocol of 2021 in cryptofeed's log, "seconds: JSON": `orderBookL2_25.{symbol}` and `trade.{symbol}`.
 * The best five levels as REST served them to a poller, as CSV without header: which side moved, symbol, local time in
@@ -13,6 +14,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from bot.domain.errors import DataError
+from bot.store.capture_events import split_line
+from bot.store.capture_files import CaptureLines
 from bot.store.importing.capture_gatherer import Gatherer
 from bot.store.importing.capture_lines import Lines
 from bot.store.importing.part import Part
@@ -84,14 +88,43 @@ def read_bybit_v5(
     yield from rows.rest()
 
 
+def read_bybit_capture(
+    lines: CaptureLines, path: Path, *, venue: str | None, symbol: str | None, depth: str | None
+) -> Iterator[Part]:
+    """Yield the parts of a capture of `bot record`: its messages as `read_bybit_v5` reads them, with receive times.
+
+    Perpetuals are read, spot where `venue` says "bybit-spot": both name their symbols alike. Where the connection was
+    lost, the next message of a book begins anew by itself: it is a snapshot.
+    """
+    category = "spot" if venue == "bybit-spot" else "linear"
+    rows = Gatherer(path, venue=venue or _LINEAR, symbol=symbol)
+    reader = _V5Reader(rows, depth or "50")
+    for number, line in lines:
+        try:
+            recv_ns, kind, name, _, rest = split_line(line)
+        except DataError as error:
+            rows.reject((number, line), str(error))
+            continue
+        if kind == b"m" and name.partition("-")[0] == category:
+            reader.read((number, rest), recv_ns)
+            yield from rows.full()
+    if lines.broken is not None:
+        rows.reject((lines.count, b""), lines.broken)
+    yield from rows.rest()
+
+
+# Topics that a capture holds and no table of the store does.
+_UNSTORED = frozenset(["tickers", "kline", "priceLimit", "system"])
+
+
 class _V5Reader:
     def __init__(self, rows: Gatherer, depth: str | None) -> None:
         self._rows = rows
         self._depth = depth
         self._depths: dict[str, str] = {}  # by symbol
 
-    def read(self, at: At) -> None:
-        """Take one line."""
+    def read(self, at: At, recv_ns: int = 0) -> None:
+        """Take one message; `recv_ns` 0 where nobody says when it was received."""
         try:
             frame = _FRAME.decode(at[1])
             if frame.topic is None or not len(frame.data):
@@ -100,18 +133,20 @@ class _V5Reader:
                 return
             kind, _, rest = frame.topic.partition(".")
             if kind == "orderbook":
-                self._book(at, frame, *rest.partition(".")[::2])
+                self._book(at, recv_ns, frame, *rest.partition(".")[::2])
             elif kind == "publicTrade":
-                self._trades(at, frame.data)
-            else:
+                self._trades(at, recv_ns, frame.data)
+            elif not (recv_ns and kind in _UNSTORED):
                 self._rows.reject_first(at, f"frames of the topic {kind[:40]}")
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             self._rows.reject(at, f"is no frame that is known ({error})")
 
-    def _book(self, at: At, frame: _Frame, depth: str, symbol: str) -> None:
+    def _book(self, at: At, recv_ns: int, frame: _Frame, depth: str, symbol: str) -> None:
         wanted = self._depth or self._depths.setdefault(symbol, depth)
         if depth != wanted or depth == "rpi":
-            # An `rpi` book counts twice what others count once.
+            # An `rpi` book counts twice what others count once. A capture has the level-1 book beside each.
+            if recv_ns and depth == "1":
+                return
             self._rows.reject_first(at, f"books of depth {depth[:10]}")
             return
         book = _BOOK.decode(frame.data)
@@ -126,7 +161,7 @@ class _V5Reader:
         self._rows.book(
             symbol,
             at,
-            (ts_ns, 0),
+            (ts_ns, recv_ns),
             book.u,
             previous,
             (book.b, book.a),
@@ -134,12 +169,12 @@ class _V5Reader:
             source=f"orderbook.{depth}",
         )
 
-    def _trades(self, at: At, data: msgspec.Raw) -> None:
+    def _trades(self, at: At, recv_ns: int, data: msgspec.Raw) -> None:
         for trade in _TRADES.decode(data):
             if trade.BT:
                 self._rows.reject(at, "is a block trade, made off the book")
                 continue
-            times, values = (_venue_time(trade.T), 0), (trade.p, trade.v)
+            times, values = (_venue_time(trade.T), recv_ns), (trade.p, trade.v)
             is_buy = trade.S == "Buy"
             self._rows.trade(trade.s, at, times, values, is_buy=is_buy, trade_id=_number_of(trade.i))
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bot.domain.errors import DataError
+from bot.store.capture_files import CaptureLines, is_capture
 from bot.store.importing.capture_binance import read_binance_log
-from bot.store.importing.capture_bybit import read_bybit_polls, read_bybit_v2, read_bybit_v5
+from bot.store.importing.capture_bybit import read_bybit_capture, read_bybit_polls, read_bybit_v2, read_bybit_v5
 from bot.store.importing.capture_lines import Lines
 from bot.store.importing.capture_tables import COLUMNS, read_book_table
 from bot.store.importing.part import Part
@@ -18,6 +19,7 @@ from bot.store.importing.part import Part
 FORMATS: Final[dict[str, str]] = {
     "binance-log": "Binance's streams, each line a local time and a message: book, trades, best quotes",
     "bybit-v5": "Bybit V5 frames, one a line, also as its archive keeps them: book, trades",
+    "bybit-capture": "what `bot record` keeps: book, trades",
     "bybit-v2": "cryptofeed's log of Bybit's V2 protocol: book, trades",
     "bybit-polls": "polled books of five levels as CSV: book",
     "book-table": "whole books as rows of a Parquet file: book",
@@ -45,6 +47,8 @@ def sniff(path: Path) -> str | None:
         except (pa.ArrowException, OSError):
             return None  # whoever reads tables says what is wrong with it
         return "book-table" if set(COLUMNS) <= set(names) else None
+    if _is_capture(path):
+        return "bybit-capture"
     for number, line in Lines(path):
         for name, pattern in _TEXT_FORMATS.items():
             if pattern.match(line):
@@ -83,6 +87,8 @@ def read(
         raise DataError(f"{path}: no capture that is known; known are {known}")
     if name == "book-table":
         return read_book_table(path, venue=venue, symbol=symbol, on_read=on_read)
+    if name == "bybit-capture":
+        return read_bybit_capture(CaptureLines(path), path, venue=venue, symbol=symbol, depth=depth)
     lines = Lines(path, on_read)
     if name == "binance-log":
         return read_binance_log(lines, path, venue=venue, symbol=symbol)
@@ -90,6 +96,14 @@ def read(
         return read_bybit_v5(lines, path, venue=venue, symbol=symbol, depth=depth)
     read_rows = read_bybit_v2 if name == "bybit-v2" else read_bybit_polls
     return read_rows(lines, path, venue=venue, symbol=symbol)
+
+
+def _is_capture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_capture(file.read(64))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

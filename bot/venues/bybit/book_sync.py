@@ -5,8 +5,8 @@ This adds what one topic alone cannot show, or what only this venue promises:
 
 * the matching engine's sequence and time must not run backwards (SEQUENCE, TIME);
 * a side never holds more levels than the topic's depth: the venue removes what falls out (DEPTH);
-* a message must not come long after it happened, nor before (LATE, FUTURE): a reader that lags must not trade on the
-  past, however fresh a message looks by the time it is read;
+* a change must not come long after it happened, nor before, nor a snapshot after it was sent (LATE, FUTURE): a reader
+  that lags must not trade on the past, however fresh a message looks by the time it is read;
 * its best prices must agree with the level-1 book and with the ticker, and its middle lie near the mark price, not at
   every moment, for topics are sent at their own pace, but once within a limit of time (LEVEL1, TICKER, MARK);
 * it must be told again, or confirmed by the level-1 book, within a limit of time (STALE).
@@ -101,6 +101,7 @@ _LATE_NS, _FUTURE_NS, _L1_NS, _T_NS, _T_PPM, _MARK_NS, _MARK_PPM, _STALE_NS = ra
 # Rows of the tables that the scan reads, and of the one it writes.
 _ARRIVAL, _KNOWN, _ROW_TS, _ROW_UPDATE, _ROW_SEQ, _IS_SNAPSHOT = range(6)  # of a message
 _IS_RIGHT, _ROW_BID, _ROW_ASK, _IS_DEEP, _ROW = range(6, 11)  # of the book after it
+_SENT = 11  # when a message was sent, 0 where that is not told
 _OUT_ROW, _OUT_TS, _OUT_KNOWN, _OUT_UPDATE, _OUT_OPEN = range(5)
 
 
@@ -166,9 +167,10 @@ class BookSync:
             tickers: the tickers among them. All three are merged by their arrival numbers.
         """
         books, places = apply_messages(self._book, messages)
-        told = np.zeros((_ROW + 1, len(messages)), dtype=np.int64)
+        told = np.zeros((_SENT + 1, len(messages)), dtype=np.int64)
         told[_ARRIVAL], told[_KNOWN], told[_ROW_SEQ] = messages.arrival, messages.known_ns, messages.seq
         told[_ROW_TS], told[_ROW_UPDATE], told[_IS_SNAPSHOT] = messages.ts_ns, messages.update, messages.is_snapshot
+        told[_SENT] = messages.sent_ns
         told[_ROW] = -1  # of repeats, which give none
         told[_ROW, places] = np.arange(len(books))
         told[_IS_RIGHT, places] = books.is_trusted
@@ -334,12 +336,14 @@ def _on_message(told, b, limits, state):  # type: ignore[no-untyped-def]
             reason = _SEQUENCE
         elif ts < state[_TS]:
             reason = _TIME
+    # The snapshot of a quiet book tells of long ago, and is the present state all the same.
+    told_ns = max(ts, told[_SENT, b]) if is_snapshot else ts
     if reason == 0:
         if told[_IS_DEEP, b] != 0:
             reason = _DEPTH
-        elif known - ts > limits[_LATE_NS]:
+        elif known - told_ns > limits[_LATE_NS]:
             reason = _LATE
-        elif ts - known > limits[_FUTURE_NS]:
+        elif told_ns - known > limits[_FUTURE_NS]:
             reason = _FUTURE
     if is_snapshot:
         # Also one that is refused: the next is held against this one, so that no single one can shut the book for ever.

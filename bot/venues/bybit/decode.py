@@ -37,6 +37,7 @@ class BookMessages:
     update: I64
     seq: I64  # 0 where not told
     is_snapshot: I64
+    sent_ns: I64  # when it was sent, where that is told; else 0
 
     def __len__(self) -> int:
         return len(self.arrival)
@@ -63,8 +64,8 @@ class BookDecoder:
         reasons = np.empty(count, dtype=np.int64)
         grids = (self._price.places, self._price.unit, self._qty.places, self._qty.unit)
         made = scan_levels(data, ends, *grids, message, is_last, is_bid, price, qty, reasons)
-        heads = np.array([(f.ts_ns, f.known_ns, f.update, f.is_snapshot, f.seq) for f in frames], dtype=np.int64)
-        ts_ns, known_ns, update, is_snapshot, seq = np.ascontiguousarray(heads.reshape(count, 5).T)
+        heads = np.array([(f.ts_ns, f.known_ns, f.update, f.is_snapshot, f.seq, f.sent_ns) for f in frames], np.int64)
+        ts_ns, known_ns, update, is_snapshot, seq, sent_ns = np.ascontiguousarray(heads.reshape(count, 6).T)
         of = message[:made]
         first_row, self._rows = self._rows, self._rows + made
         deltas = BookDeltaBatch(
@@ -88,6 +89,7 @@ class BookDecoder:
             update=update,
             seq=seq,
             is_snapshot=is_snapshot,
+            sent_ns=sent_ns,
         )
         wrong = np.flatnonzero(reasons).tolist()
         return messages, [refuse(frames[at], REASONS[int(reasons[at])]) for at in wrong]
@@ -124,6 +126,7 @@ class TradeDecoder:
         self._rows = 0
         self._seen: tuple[set[str], set[str]] = (set(), set())  # the newest ids, and those before
         self.counts = TradeCounts()
+        self.ids: list[str] = []  # of the rows that were returned last
 
     def has_seen(self, trade_id: str) -> bool:
         """Return whether a trade is among the newest that came: one that is asked for again must not count twice."""
@@ -136,19 +139,37 @@ class TradeDecoder:
         for frame in frames:
             self._add_news(frame.trades, trades)
             ends.append(len(trades))
+        batch, wrong = self._rows_of(trades)
+        refused: list[Refused] = []
+        for at, reason in wrong:
+            owner = frames[int(np.searchsorted(ends, at, side="right"))]
+            refused.append(refuse(owner, REASONS[reason]))
+        return batch, refused
+
+    def decode_again(self, trades: Sequence[WireTrade]) -> TradeBatch:
+        """Return trades that were asked for once more, also those that have been seen; refused ones are left out.
+
+        None of them will be taken for news again.
+        """
+        self._add_news(trades, [])
+        return self._rows_of([trade for trade in trades if not trade.BT])[0]
+
+    def _rows_of(self, trades: list[WireTrade]) -> tuple[TradeBatch, list[tuple[int, int]]]:
+        """Return the rows of trades, and place and reason of those that are refused; keep the ids of the rows."""
         price = read_numbers([trade.p for trade in trades], self._price)
         qty = read_numbers([trade.v for trade in trades], self._qty)
         ts_ns = np.array([trade.T for trade in trades], dtype=np.int64) * _MS
         is_buy = np.array([trade.S == "Buy" for trade in trades], dtype=np.bool_)
-        refused: list[Refused] = []
+        self.ids = [trade.i for trade in trades]
+        wrong: list[tuple[int, int]] = []
         keep = (price > 0) & (qty > 0)
         if not keep.all():
             for at in np.flatnonzero(~keep).tolist():
                 worst = min(int(price[at]), int(qty[at]))
-                owner = frames[int(np.searchsorted(ends, at, side="right"))]
-                refused.append(refuse(owner, REASONS[worst if worst < 0 else NOT_POSITIVE]))
-            self.counts.refused += len(refused)
+                wrong.append((at, worst if worst < 0 else NOT_POSITIVE))
+            self.counts.refused += len(wrong)
             price, qty, ts_ns, is_buy = price[keep], qty[keep], ts_ns[keep], is_buy[keep]
+            self.ids = [trade_id for trade_id, kept in zip(self.ids, keep.tolist(), strict=True) if kept]
         first_row, self._rows = self._rows, self._rows + len(price)
         batch = TradeBatch(
             instrument=self._instrument,
@@ -158,9 +179,9 @@ class TradeDecoder:
             qty_steps=qty,
             is_buy=is_buy,
         )
-        return batch, refused
+        return batch, wrong
 
-    def _add_news(self, told: list[WireTrade], trades: list[WireTrade]) -> None:
+    def _add_news(self, told: Sequence[WireTrade], trades: list[WireTrade]) -> None:
         """Append the trades that were made on the book and have not been seen."""
         newest, before = self._seen
         for trade in told:

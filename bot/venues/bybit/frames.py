@@ -180,6 +180,7 @@ def _read_book(raw: bytes, known_ns: int, topic: Topic, envelope: _Envelope) -> 
         seq=book.seq,
         bids=book.b,
         asks=book.a,
+        sent_ns=_ms(envelope.ts) * _MS,
     )
 
 

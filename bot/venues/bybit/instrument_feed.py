@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 
 import msgspec
 
@@ -12,10 +13,10 @@ from bot.domain.market import BarBatch, BookBatch, BookDeltaBatch, TradeBatch
 from bot.venues.bybit.book_sync import Arrived, BookBreak, BookLimits, BookSync, Break
 from bot.venues.bybit.decode import BookDecoder, TradeDecoder, apply_messages
 from bot.venues.bybit.klines import KlineDecoder
-from bot.venues.bybit.numbers import nearest
+from bot.venues.bybit.numbers import grid_of, nearest, units_of
 from bot.venues.bybit.rows import QuoteBatch, TickerBatch, quotes_of
 from bot.venues.bybit.tickers import TickerDecoder
-from bot.venues.bybit.topics import Kind, Topic
+from bot.venues.bybit.topics import Category, Kind, Topic
 from bot.venues.bybit.wire import (
     BookFrame,
     KlineFrame,
@@ -26,7 +27,9 @@ from bot.venues.bybit.wire import (
     TradeFrame,
 )
 
+CLAIM_INTERVAL = "1"  # the venue's own bars that the trades are held against: minutes
 _PLACES = 12  # of a price limit
+_MS = 1_000_000
 
 
 class PriceLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,17 +57,30 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int
 
 
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of the venue's own bars, closed or not, says has traded in it by a time."""
+
+    open_ns: int
+    ts_ns: int  # the venue's clock
+    known_ns: int
+    volume_steps: int
+    is_closed: bool
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarketRows:
     """What became known of one instrument; parts without a row are None or absent."""
 
     instrument: Instrument
+    category: Category = "linear"
     trades: TradeBatch | None = None
+    trade_ids: list[str] = field(default_factory=list)  # of its rows
     deltas: BookDeltaBatch | None = None  # as they came: what `books` was built from
     books: BookBatch | None = None
     quotes: QuoteBatch | None = None  # of the level-1 book
     tickers: TickerBatch | None = None
     klines: dict[str, BarBatch] = field(default_factory=dict)  # closed ones, by interval
+    claims: list[Claim] = field(default_factory=list)  # of minutes
     price_limits: list[PriceLimits] = field(default_factory=list)
 
 
@@ -76,6 +92,7 @@ class InstrumentFeed:
         topics: its own; at most one book of more than one level.
         shown_levels: how many levels of it books have.
         limits: what it is held to.
+        category: the instrument's.
     """
 
     def __init__(
@@ -83,10 +100,12 @@ class InstrumentFeed:
         instrument: Instrument,
         topics: Sequence[Topic],
         *,
+        category: Category = "linear",
         shown_levels: int = 50,
         limits: BookLimits | None = None,
     ) -> None:
         self.instrument = instrument
+        self.category: Category = category
         self.trades = TradeDecoder(instrument)
         self.tickers = TickerDecoder(instrument)
         books = [topic for topic in topics if topic.kind is Kind.BOOK and topic.depth > 1]
@@ -97,6 +116,7 @@ class InstrumentFeed:
         self._books, self._level1 = BookDecoder(instrument), BookDecoder(instrument)
         self._level1_book = OrderBook(instrument, depth=1)
         self._klines = {t.text: KlineDecoder(instrument, t.detail) for t in topics if t.kind is Kind.KLINE}
+        self._qty = grid_of(instrument.qty_step)
         self._frames = 0
 
     def on_frames(self, frames: Sequence[MarketFrame]) -> tuple[MarketRows, list[Doubt | Missing]]:
@@ -109,14 +129,18 @@ class InstrumentFeed:
         quotes = self._on_level1(sorted_frames, found)
         tickers = self._on_tickers(sorted_frames, found)
         deltas, books = self._on_books(sorted_frames, quotes, tickers, found)
+        trades = self._on_trades(sorted_frames, found)
         rows = MarketRows(
             instrument=self.instrument,
-            trades=self._on_trades(sorted_frames, found),
+            category=self.category,
+            trades=trades,
+            trade_ids=self.trades.ids if trades is not None else [],
             deltas=deltas,
             books=books,
             quotes=quotes.rows if quotes is not None else None,
             tickers=tickers.rows if tickers is not None else None,
             klines=self._on_klines(sorted_frames, found),
+            claims=self._claims(sorted_frames) if sorted_frames.klines else [],
             price_limits=_price_limits(sorted_frames.price_limits, found),
         )
         return rows, found
@@ -134,7 +158,11 @@ class InstrumentFeed:
         elif topic.kind is Kind.BOOK:
             closed = self.sync.close(Break.OUTSIDE, known_ns)
             self.sync.forget_sequence()
-            return MarketRows(instrument=self.instrument, books=closed[0]) if closed is not None else None
+            return (
+                MarketRows(instrument=self.instrument, category=self.category, books=closed[0])
+                if closed is not None
+                else None
+            )
         return None
 
     def check(self, now_ns: int) -> tuple[MarketRows, Doubt] | None:
@@ -143,7 +171,7 @@ class InstrumentFeed:
         if closed is None:
             return None
         books, why = closed
-        return MarketRows(instrument=self.instrument, books=books), self._doubt_book(why)
+        return MarketRows(instrument=self.instrument, category=self.category, books=books), self._doubt_book(why)
 
     def _doubt_book(self, why: BookBreak) -> Doubt:
         return Doubt(topic=self._book_topic, reason=f"{why.reason.name.lower()} after update {why.update}")
@@ -193,6 +221,25 @@ class InstrumentFeed:
             found += [Missing(topic=topic, from_ns=from_ns, to_ns=to_ns) for from_ns, to_ns in missing]
             if len(bars):
                 made[klines[0].topic.detail] = bars
+        return made
+
+    def _claims(self, frames: "_Sorted") -> list[Claim]:
+        made: list[Claim] = []
+        for frame in (each for each in chain(*frames.klines.values()) if each.topic.detail == CLAIM_INTERVAL):
+            for kline in frame.klines:
+                try:
+                    volume = units_of(kline.volume, self._qty)
+                except ValueError:  # a closed one is refused where it is read
+                    continue
+                made.append(
+                    Claim(
+                        open_ns=kline.start * _MS,
+                        ts_ns=frame.ts_ns,
+                        known_ns=frame.known_ns,
+                        volume_steps=volume,
+                        is_closed=kline.confirm,
+                    )
+                )
         return made
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from bot.domain.instrument import Instrument
 from bot.domain.market import NO_FLOW, BarBatch
 from bot.venues.bybit.decode import refuse
 from bot.venues.bybit.history_pages import INTERVALS
-from bot.venues.bybit.numbers import grid_of, nearest, units_of
+from bot.venues.bybit.numbers import decimal_of, grid_of, units_of
 from bot.venues.bybit.wire import KlineFrame, Refused, WireKline
 
 _MS = 1_000_000
@@ -93,9 +92,8 @@ class KlineDecoder:
 
     def _turnover(self, text: str, least: int, most: int) -> tuple[int, bool]:
         """Return a turnover in ticks times steps, and whether it can be: between all at the low and all at the high."""
-        fine = nearest(text, 12)
-        unit = self._instrument.tick_size * self._instrument.qty_step * 10**12
-        turnover = int((Decimal(fine) / unit).to_integral_value())
+        unit = self._instrument.tick_size * self._instrument.qty_step
+        turnover = int((decimal_of(text) / unit).to_integral_value())
         is_told = least - 1 <= turnover <= most + 1 and turnover < 2**62
         return (turnover if is_told else 0), is_told
 

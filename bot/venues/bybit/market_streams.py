@@ -14,6 +14,7 @@ from bot.venues.bybit.book_sync import BookLimits
 from bot.venues.bybit.instrument_feed import Doubt, InstrumentFeed, MarketRows, Missing
 from bot.venues.bybit.stream_effects import Backfill, Deliver, Distrust, SessionEffect
 from bot.venues.bybit.stream_session import ARGS_CHARACTERS_MAX, StreamSession, characters
+from bot.venues.bybit.subscriptions import Status
 from bot.venues.bybit.topics import (
     STATUS_TOPIC,
     Category,
@@ -140,11 +141,12 @@ class MarketStreams:
         }
         self.feeds = {
             (each.category, each.instrument.name): InstrumentFeed(
-                each.instrument, each.topics(), shown_levels=shown_levels, limits=limits
+                each.instrument, each.topics(), category=each.category, shown_levels=shown_levels, limits=limits
             )
             for each in wanted
         }
         self._category = {plan.name: plan.category for plan in self.plans}
+        self._name_of = {(plan.category, topic.symbol): plan.name for plan in self.plans for topic in plan.topics}
         self._topics = {plan.name: {topic.text: topic for topic in plan.topics} for plan in self.plans}
 
     @property
@@ -209,12 +211,36 @@ class MarketStreams:
                 made += self._doubt(self._connection_of(category, symbol), doubt, now_ns)
         return made
 
+    def doubt_all(self, reason: str, now_ns: int) -> list[MarketEffect]:
+        """Believe nothing any more that decisions rest on: have it all begin anew."""
+        made: list[MarketEffect] = []
+        for name, session in self.sessions.items():
+            for topic in self._topics[name].values():
+                if topic.kind in RESTED_ON:
+                    made += self._carry_out(name, session.resubscribe(topic.text, reason, now_ns))
+        return made
+
+    def doubt_trades(self, category: Category, symbol: str, reason: str, now_ns: int) -> list[MarketEffect]:
+        """Have an instrument's trades begin anew: what came cannot be all."""
+        name = self._connection_of(category, symbol)
+        effects = self.sessions[name].resubscribe(trade_topic(symbol).text, reason, now_ns)
+        return self._carry_out(name, effects)
+
+    def category_of(self, name: str) -> Category:
+        """Return the category of a connection's instruments."""
+        return self._category[name]
+
+    def topic_of(self, name: str, text: str) -> Topic:
+        """Return a connection's topic by its text."""
+        return self._topics[name][text]
+
+    def has_confirmed_trades(self, category: Category, symbol: str) -> bool:
+        """Return whether the venue has confirmed that it sends an instrument's trades, and has not stopped since."""
+        status = self.sessions[self._connection_of(category, symbol)].status(trade_topic(symbol).text)
+        return status in (Status.CONFIRMED, Status.LIVE)
+
     def _connection_of(self, category: Category, symbol: str) -> str:
-        return next(
-            plan.name
-            for plan in self.plans
-            if plan.category == category and any(topic.symbol == symbol for topic in plan.topics)
-        )
+        return self._name_of[category, symbol]
 
     def _carry_out(self, name: str, effects: Iterable[SessionEffect], doubted: str = "") -> list[MarketEffect]:
         """Do what concerns the market; hand on the rest.

@@ -69,6 +69,17 @@ def units_of(text: str, grid: Grid) -> int:
     return count
 
 
+def decimal_of(text: str) -> Decimal:
+    """Return a decimal's text exactly: for sums of money, which lie on no grid and outgrow 62 bits at many places.
+
+    Raises:
+        ValueError: it is no decimal.
+    """
+    if _SIGNED.fullmatch(text) is None:
+        raise ValueError(REASONS[NOT_A_NUMBER])
+    return Decimal(text)
+
+
 def nearest(text: str, places: int) -> int:
     """Return a decimal's text in units of 10**-places, the nearest; of two equally near the even one.
 

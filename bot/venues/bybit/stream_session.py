@@ -394,6 +394,10 @@ class StreamSession:
 
     def _on_silence(self, each: Subscription, reason: str) -> None:
         each.data_ns = self._now_ns
+        if each.status is Status.CONFIRMED and each.topic.kind is Kind.BOOK and each.patience.is_quiet_normal:
+            # Its snapshot was lost on the way, and a subscription that lives does not tell it again.
+            self._break(each, reason)
+            return
         if each.patience.is_quiet_normal:
             # A subscription that lives answers that it does, and then the market has nothing to say.
             self._request("subscribe", [each])

@@ -213,8 +213,8 @@ class TradeGate:
             case _:
                 pass
 
-    def on_recent(self, trades: Sequence[WireTrade], now_ns: int, limit: int) -> None:
-        """Take the newest trades, the oldest first; `limit` is how many there are at most in an answer."""
+    def on_recent(self, trades: Sequence[WireTrade], now_ns: int) -> None:
+        """Take the newest trades, the oldest first."""
         if self.phase is not Phase.ASKING:
             return  # it was asked before the stream broke again
         ids = [trade.i for trade in trades]
@@ -224,7 +224,7 @@ class TradeGate:
         at = ids.index(self._anchor) + 1 if self._anchor in ids else -1
         if not self._anchor:  # nothing has passed yet: all from the start on
             at = next((n for n, trade in enumerate(trades) if self._start_ns <= trade.T * _MS), len(trades))
-            at = -1 if at == 0 and len(trades) >= limit else at
+            at = -1 if at == 0 else at  # only one from before the start proves that none is missing after it
         whole_ns = self._claims.whole_from_ns
         late = [t for t in trades[: max(at, 0)] if self._anchor and whole_ns <= t.T * _MS and self._is_news(t)]
         is_short = bool(self._first_id) and self._first_id not in ids

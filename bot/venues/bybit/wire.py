@@ -36,6 +36,7 @@ class BookFrame(Data, frozen=True, kw_only=True, gc=False):
     seq: int  # of the matching engine, to compare topics; rises, with holes
     bids: msgspec.Raw
     asks: msgspec.Raw
+    sent_ns: int = 0  # when it was sent, the venue's clock: a quiet book's snapshot tells of long ago, and is fresh
 
 
 class WireTrade(msgspec.Struct, frozen=True, gc=False):

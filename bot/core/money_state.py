@@ -1,0 +1,169 @@
+"""What the money half knows: orders, positions, cash, stops, protections, doubts.
+
+`core.orders` decides with it; `core.restoring` makes it again from a ledger's entries.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from decimal import Decimal
+
+from bot.core.books import Books
+from bot.core.order import Order
+from bot.core.portfolio import Portfolio
+from bot.core.protections import Protections
+from bot.core.risk import Book, Mark, worst_case_qty
+from bot.core.stops import Stops, follow
+from bot.core.trading_state import Cause, Latch, TradingState, Why
+from bot.domain.account import ZERO, Position
+from bot.domain.instrument import Instrument
+from bot.domain.ledger import DoubtOpened, DoubtResolved, IntentDropped, LedgerEntry
+from bot.domain.orders import StopsChanged, SubmitOrder
+
+_FORGET_AFTER_NS = 24 * 3_600_000_000_000  # a done order is kept this long for events that come late
+
+
+class MoneyState:
+    """The state of one account's money half, and how it moves; what to do about it is decided elsewhere.
+
+    Args:
+        instruments: what may be traded, by name.
+        portfolio: positions and cash.
+        protections: watch the account.
+        sends_max: how many of the newest sends are remembered, for the gate's rate.
+    """
+
+    def __init__(
+        self,
+        *,
+        instruments: Mapping[str, Instrument],
+        portfolio: Portfolio,
+        protections: Protections,
+        sends_max: int,
+    ) -> None:
+        self.instruments = instruments
+        self.portfolio = portfolio
+        self.protections = protections
+        self.books = Books(portfolio, protections)
+        self.orders: dict[str, Order] = {}
+        self.live: dict[str, dict[str, Order]] = {name: {} for name in instruments}  # by instrument, then id
+        self.strategy_of: dict[str, str] = {}
+        self.closing: set[str] = set()  # live orders that flatten, which no halt may cancel
+        self.done: deque[tuple[int, str]] = deque()
+        self.sends_ns: deque[int] = deque(maxlen=sends_max)
+        self.stops = {name: Stops() for name in instruments}  # what the venue keeps
+        self.has_stops: set[str] = set()  # instruments where it does, did for this position, or was asked to
+        self.forecasts: dict[str, str] = {}  # by instrument, the newest recorded
+        self.decisions = 0
+        self.doubts: dict[str, set[str]] = {}  # by instrument, requests of which nobody knows what came of them
+
+        self.unsure: dict[str, str] = {}  # by instrument, "" for all: why the venue is to be asked; not kept on disk
+
+    def position_qty(self, instrument: str) -> Decimal:
+        """Return the signed quantity held."""
+        return self.portfolio.positions[instrument].qty
+
+    def hold(self, instrument: str) -> Latch | None:
+        """Return what keeps the gate from letting entries pass: a latch, or a doubt; None where all is open."""
+        latch = self.protections.hold(instrument)
+        if latch is not None or not (self.doubts or self.unsure):
+            return latch
+        doubts = self.doubts.get(instrument)
+        unsure = self.unsure.get(instrument) or self.unsure.get("")
+        if not doubts and not unsure:
+            return None
+        why = Why(detail=f"nobody knows yet what came of {min(doubts)}" if doubts else f"{unsure}")
+        return Latch(scope=instrument, cause=Cause.DOUBT, state=TradingState.REDUCING, why=why)
+
+    def follow_doubt(self, entry: LedgerEntry) -> None:
+        """Let no new risk be taken on an instrument while a doubt is open there; a cancel in doubt adds no risk."""
+        match entry:
+            case DoubtOpened() if not entry.request.startswith("cancel:"):
+                self.doubts.setdefault(entry.instrument, set()).add(entry.request)
+            case DoubtResolved() | IntentDropped():
+                doubts = self.doubts.get(entry.instrument, set())
+                doubts.discard(entry.request)
+                if not doubts:
+                    self.doubts.pop(entry.instrument, None)
+            case _:
+                pass
+
+    def sent(self, order: SubmitOrder, strategy: str, now_ns: int, *, is_rule: bool) -> Order:
+        """Keep an order that is about to be sent."""
+        name = order.client_order_id
+        self.sends_ns.append(now_ns)
+        if order.stop_loss is not None or order.take_profit is not None:
+            self.has_stops.add(order.instrument)
+        self.strategy_of[name] = strategy
+        if is_rule:
+            self.closing.add(name)
+        kept = Order(request=order)
+        self.keep(kept, now_ns)
+        return kept
+
+    def keep(self, order: Order, now_ns: int) -> None:
+        """Keep an order as it is now; forget those that were done a day ago."""
+        name = order.request.client_order_id
+        self.orders[name] = order
+        live = self.live[order.request.instrument]
+        if order.is_live:
+            live[name] = order
+            return
+        self.closing.discard(name)
+        if live.pop(name, None) is not None:
+            self.done.append((now_ns, name))
+        while self.done and self.done[0][0] < now_ns - _FORGET_AFTER_NS:
+            _, forgotten = self.done.popleft()
+            done = self.orders.get(forgotten)
+            if done is not None and not done.is_live:  # it is gone where it was done twice: a raise opened it again
+                del self.orders[forgotten], self.strategy_of[forgotten]
+
+    def moved(self, instrument: str) -> None:
+        """Count stops no more, which end with their position; but an open order may bring new ones."""
+        if not self.has_stops or self.position_qty(instrument):
+            return
+        live = (order.request for order in self.live[instrument].values())
+        if all(request.take_profit is None and request.stop_loss is None for request in live):
+            self.has_stops.discard(instrument)
+
+    def follow_stops(self, event: StopsChanged) -> bool:
+        """Take the venue's word for what it keeps; return whether it is news."""
+        held = self.stops[event.instrument]
+        now = self.stops[event.instrument] = follow(held, event)
+        if not now.is_empty:
+            self.has_stops.add(event.instrument)  # until flat: what says that they are gone may be old
+        return not now.is_like(held)
+
+    def book(self, instrument: str, marks: Mapping[str, Mark | None], now_ns: int, *, without: str = "") -> Book:
+        """Return the account as the gate wants to see it; `without` is an order not to count."""
+        equity: Decimal | None = self.portfolio.cash
+        others = ZERO
+        other_positions = 0
+        for name, position in self.portfolio.positions.items():
+            live = self.live[name]
+            if not position.qty and (name == instrument or not live):
+                continue
+            if name != instrument and (position.qty or any(not o.request.reduce_only for o in live.values())):
+                other_positions += 1
+            mark = marks.get(name)
+            if mark is None:
+                equity = None
+                continue
+            if equity is not None and position.qty:
+                equity += position.unrealized_pnl(mark.price)
+            if name != instrument:
+                worst = worst_case_qty(position, live.values(), has_stops=name in self.has_stops)
+                others += worst * mark.price
+        own = tuple(self.live.get(instrument, {}).values())
+        if without:
+            own = tuple(order for order in own if order.request.client_order_id != without)
+        flat = Position(instrument=instrument)
+        return Book(
+            equity=equity,
+            position=self.portfolio.positions.get(instrument, flat),
+            live=own,
+            others_notional=others,
+            recent_sends_ns=tuple(self.sends_ns),
+            now_ns=now_ns,
+            other_positions=other_positions,
+            has_stops=instrument in self.has_stops,
+        )

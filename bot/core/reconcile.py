@@ -1,0 +1,239 @@
+"""Compares our books with what the venue says: open orders, positions, balance, protection.
+
+Executions and bookings that we missed are fed to the desk before this, like any other news; what is compared here is
+what should then agree. A difference heals by asking (an order that is open here alone is looked up), by canceling (an
+exit of nothing), or, when it is still there at the next comparison, stops trading where it is, with a line that names
+both sides. docs/reconciliation.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from bot.core.money_state import MoneyState
+from bot.core.order import Order
+from bot.core.submission.ids import parse_id
+from bot.domain.account import ZERO
+from bot.domain.instrument import Side
+from bot.domain.venue_records import OrderRecord, Origin, PositionRecord, WalletRecord
+
+_BALANCE_TOLERANCE = Decimal("1e-6")  # quote currency: what the venue rounds each booking to, summed over a day
+
+
+class VenueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the venue says of the account, asked for within a moment. None: it was not asked for."""
+
+    at_ms: int  # the venue's clock, of the earliest answer
+    began_ns: int  # our clock, before the first was asked: what moved since is not judged
+    open_orders: tuple[OrderRecord, ...]
+    positions: tuple[PositionRecord, ...]  # an instrument that is not among them is flat
+    wallet: WalletRecord | None = None
+
+
+class Remedy(StrEnum):
+    """What a finding asks for."""
+
+    LOOK_UP = "look_up"  # the order
+    LOOK_UP_FILLS = "look_up_fills"  # of the instrument's orders
+    CANCEL = "cancel"  # the order
+    HOLD_BACK = "hold_back"  # the instrument, until a person has looked
+    REDUCE_ACCOUNT = "reduce_account"  # only exits anywhere, until a person has looked
+    ALERT = "alert"  # tell a person, once
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something on which the two do not agree."""
+
+    code: str  # stable: docs/reconciliation.md
+    instrument: str  # "" for the account
+    line: str
+    remedy: Remedy
+    client_order_id: str = ""
+
+    @property
+    def is_healing(self) -> bool:
+        """Return whether the remedy explains the difference, or will."""
+        return self.remedy in (Remedy.LOOK_UP, Remedy.LOOK_UP_FILLS, Remedy.CANCEL)
+
+
+class Reconciler:
+    """Compares, and remembers what it found the last time: what is new may be no more than news on its way.
+
+    Args:
+        environment: the letter of this bot's ids.
+        currency: the account's.
+        young_ns: orders, and movements, that are younger than so long are not judged.
+    """
+
+    def __init__(self, *, environment: str, currency: str = "USDT", young_ns: int = 2_000_000_000) -> None:
+        self._environment = environment
+        self._currency = currency
+        self._young_ns = young_ns
+        self._positions: dict[str, tuple[Decimal, Decimal]] = {}  # differences of the last time: ours, theirs
+        self._balance: Decimal | None = None  # the same
+        self._open_there: set[str] = set()  # the same: orders that are open there alone
+        self._told: set[str] = set()  # foreign orders
+
+    def compare(
+        self,
+        state: MoneyState,
+        snapshot: VenueSnapshot,
+        *,
+        in_flight: Sequence[str] = (),
+        moved_ns: Mapping[str, int] | None = None,
+    ) -> list[Finding]:
+        """Return what the two do not agree on.
+
+        Args:
+            state: ours.
+            snapshot: the venue's.
+            in_flight: client order ids with requests on their way or in doubt: what came of them is being found out.
+            moved_ns: by instrument, when an execution was last booked.
+        """
+        found = self._orders(state, snapshot, frozenset(in_flight))
+        found += self._judge_positions(state, snapshot, moved_ns or {})
+        if snapshot.wallet is not None:
+            found += self._judge_balance(state, snapshot.wallet)
+        return found
+
+    def _orders(self, state: MoneyState, snapshot: VenueSnapshot, in_flight: frozenset[str]) -> list[Finding]:
+        found = []
+        there: set[str] = set()
+        before, self._open_there = self._open_there, set()
+        for record in snapshot.open_orders:
+            name = record.client_order_id
+            order = state.orders.get(name) if name else None
+            if order is not None:
+                there.add(name)
+                if not order.is_live:
+                    self._open_there.add(name)
+                    found.append(_open_there(order, record, is_old=name in before))
+            elif record.origin is Origin.USER or name:
+                found += self._judge_foreign(record)
+        for live in state.live.values():
+            for name, order in live.items():
+                if name in there or name in in_flight:
+                    continue
+                line = f"{name} is open here, and not at the venue"
+                found.append(
+                    Finding(
+                        code="OPEN_HERE_ALONE",
+                        instrument=order.request.instrument,
+                        line=line,
+                        remedy=Remedy.LOOK_UP,
+                        client_order_id=name,
+                    )
+                )
+        return found + _orphans(state, there)
+
+    def _judge_foreign(self, record: OrderRecord) -> list[Finding]:
+        if record.venue_order_id in self._told:
+            return []
+        self._told.add(record.venue_order_id)
+        parsed = parse_id(record.client_order_id)
+        about = f"{record.client_order_id or record.venue_order_id}: {record.side.value} {record.qty}"
+        if parsed is not None and parsed.environment == self._environment:
+            line = f"an order carries our name and is not in the ledger, {about}; was an older ledger restored?"
+            code, remedy = "UNKNOWN_OF_OURS", Remedy.HOLD_BACK
+        else:
+            line, code, remedy = f"somebody else has an open order, {about}", "FOREIGN_ORDER", Remedy.ALERT
+        return [
+            Finding(
+                code=code,
+                instrument=record.instrument,
+                line=line,
+                remedy=remedy,
+                client_order_id=record.client_order_id,
+            )
+        ]
+
+    def _judge_positions(
+        self, state: MoneyState, snapshot: VenueSnapshot, moved_ns: Mapping[str, int]
+    ) -> list[Finding]:
+        theirs: dict[str, Decimal] = {}
+        for position in snapshot.positions:
+            theirs[position.instrument] = theirs.get(position.instrument, ZERO) + position.qty
+        before, self._positions = self._positions, {}
+        found = []
+        for name in sorted(state.portfolio.positions.keys() | theirs.keys()):
+            held = state.portfolio.positions.get(name)
+            here, there = ZERO if held is None else held.qty, theirs.get(name, ZERO)
+            if here == there or moved_ns.get(name, 0) > snapshot.began_ns - self._young_ns:
+                continue
+            self._positions[name] = here, there
+            line = f"of {name} we hold {here:f}, and the venue says {there:f}"
+            is_old = before.get(name) == (here, there)
+            if held is None:
+                found.append(Finding(code="FOREIGN_POSITION", instrument=name, line=line, remedy=Remedy.ALERT))
+            elif is_old:
+                found.append(Finding(code="POSITION_DIFFERS", instrument=name, line=line, remedy=Remedy.HOLD_BACK))
+            else:
+                found.append(Finding(code="POSITION_DIFFERS", instrument=name, line=line, remedy=Remedy.LOOK_UP_FILLS))
+        return found
+
+    def _judge_balance(self, state: MoneyState, wallet: WalletRecord) -> list[Finding]:
+        theirs = next((coin.wallet_balance for coin in wallet.coins if coin.currency == self._currency), ZERO)
+        difference = state.portfolio.cash - theirs
+        before, self._balance = self._balance, None
+        if abs(difference) <= _BALANCE_TOLERANCE:
+            return []
+        self._balance = difference
+        line = f"cash is {state.portfolio.cash:f} {self._currency} here, and {theirs:f} at the venue"
+        is_old = before is not None and abs(before - difference) <= _BALANCE_TOLERANCE
+        remedy = Remedy.REDUCE_ACCOUNT if is_old else Remedy.LOOK_UP_FILLS
+        return [Finding(code="BALANCE_DIFFERS", instrument="", line=line, remedy=remedy)]
+
+
+def unprotected(state: MoneyState, instrument: str) -> bool:
+    """Return whether a position has neither a stop at the venue nor an exit under way.
+
+    A stop that was just asked for counts: what came of it is known within moments.
+    """
+    qty = state.position_qty(instrument)
+    if not qty:
+        return False
+    stops = state.stops[instrument]
+    if stops.stop_loss is not None or stops.trailing_distance is not None:
+        return False
+    closing = Side.SELL if qty > 0 else Side.BUY
+    return not any(
+        order.request.side is closing and (order.request.reduce_only or order.request.client_order_id in state.closing)
+        for order in state.live[instrument].values()
+    )
+
+
+def _open_there(order: Order, record: OrderRecord, *, is_old: bool) -> Finding:
+    """Return the finding of an order of ours that is done here: it may just have been canceled."""
+    name = record.client_order_id
+    return Finding(
+        code="OPEN_THERE_ALONE",
+        instrument=record.instrument,
+        line=f"{name} is {order.status.value} here, and open at the venue",
+        remedy=Remedy.HOLD_BACK if is_old else Remedy.LOOK_UP,
+        client_order_id=name,
+    )
+
+
+def _orphans(state: MoneyState, there: set[str]) -> list[Finding]:
+    """Return exits that rest with nothing left to exit from."""
+    found = []
+    for instrument, live in state.live.items():
+        if state.position_qty(instrument) or not live:
+            continue
+        if any(not order.request.reduce_only for order in live.values()):
+            continue  # what may open the position first
+        for name, order in live.items():
+            if name in there and not order.cancel_requested:
+                line = f"{name} would reduce a position of {instrument} that is flat"
+                found.append(
+                    Finding(
+                        code="ORPHAN",
+                        instrument=instrument,
+                        line=line,
+                        remedy=Remedy.CANCEL,
+                        client_order_id=name,
+                    )
+                )
+    return found

@@ -1,0 +1,1 @@
+"""Requests in flight: between what `core.orders` wants sent and what the venue made of it."""
