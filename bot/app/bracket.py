@@ -15,7 +15,8 @@ import msgspec
 
 from bot.app import runs
 from bot.app.outcomes import Interrupted, RunFailed
-from bot.app.replay import Progress, Replayed, open_market, point_latest_at, replay
+from bot.app.replay import Progress, Replayed, open_market, replay
+from bot.app.run_places import point_latest_at
 from bot.domain.errors import BotError, ConfigError, DataError, StorageError
 from bot.report.run_data import PRESETS, PresetFigures
 from bot.runtime import logs

@@ -17,18 +17,19 @@ from bot.actors.ledger import LedgerActor
 from bot.actors.order_executor import OrderExecutor
 from bot.actors.replay_feed import ReplayFeed
 from bot.actors.strategy import StrategyActor, StrategyHost
+from bot.app.limits import protection_limits, risk_limits
 from bot.app.outcomes import Interrupted, RunFailed
+from bot.app.predictors import ForecastSpan, Predictors, check_predictor, make_predictors
+from bot.app.run_places import point_latest_at
 from bot.app.venue_model import ACCOUNT, BookReader, make_venue_model, open_books
 from bot.core.bars import BarAggregator
 from bot.core.books import differences
 from bot.core.calendar import Class
 from bot.core.delays import Delay
 from bot.core.digest import ColumnDigest
-from bot.core.durations import format_duration
 from bot.core.orders import ClientOrderIds, Orders
 from bot.core.portfolio import Portfolio
-from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
-from bot.core.risk import RiskLimits
+from bot.core.protections import Protections
 from bot.core.sample_market import SampleMarketSpec
 from bot.core.venue.account import VenueAccount
 from bot.core.venue.desk import Desk
@@ -36,7 +37,7 @@ from bot.domain.errors import BotError, ConfigError, InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import RunClosed
 from bot.domain.market import BarBatch, BookDeltaBatch, TradeBatch, column_names
-from bot.ports import MarketHistory, Predictor
+from bot.ports import MarketHistory
 from bot.runtime import logs
 from bot.runtime.env import ProcessWorker, Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
 from bot.runtime.settings import InstrumentSettings, Settings
@@ -47,7 +48,6 @@ from bot.store.market_history import ParquetHistory
 from bot.store.sample_store import ensure_sample, sample_instrument
 from bot.store.store_history import StoreHistory
 from bot.venues.simulated.venue import SimulatedVenue
-from models.systems.ewma_vol import EwmaVol, EwmaVolParams
 from strategies.base import Strategy
 from strategies.registry import make_strategy
 
@@ -88,7 +88,7 @@ def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = 
         ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
     """
     strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
-    _make_predictor(settings, strategy)  # what is wrong with either is said before a market is made
+    check_predictor(settings, strategy)  # what is wrong with either is said before a market is made
     return open_data(settings, on_sample_day)
 
 
@@ -167,10 +167,10 @@ def replay(
     start_ns, data_end_ns = min(span[0] for span in spans), max(span[1] for span in spans)
     instruments = [instrument for instrument, _ in market]
     is_bars = [history.source_scale_ns is not None for _, history in market]
+    predictors = make_predictors(settings, strategy, market)
+    model_id = predictors.model_id
     directory = _make_run_directory(settings, strategy.name)
     run_id = directory.name
-    predictors = {i.name: _make_predictor(settings, strategy) for i in instruments}
-    model_id = next((p.model_id for p in predictors.values() if p is not None), "none")
     store = ReplayStore(
         directory,
         {
@@ -182,7 +182,7 @@ def replay(
             "seed": settings.run.seed,
             "config_hash": settings.config_hash(),
             "model_id": model_id,
-            "in_sample": False,  # nothing of this run was fitted to data
+            "in_sample": False,  # known at the end, by the forecasts that were made
             "currency": instruments[0].quote,
             "start_cash": settings.account.cash,
             "source": "bars" if all(is_bars) else "trades" if not any(is_bars) else "mixed",
@@ -255,28 +255,6 @@ def _make_run_directory(settings: Settings, label: str) -> Path:
     return directory
 
 
-def _make_predictor(settings: Settings, strategy: Strategy[Any]) -> Predictor | None:
-    if not strategy.wants_forecasts:
-        return None
-    chosen = settings.predictor
-    missing = [format_duration(horizon) for horizon in strategy.horizons_ns if horizon not in chosen.horizons]
-    if missing:
-        raise ConfigError(
-            f"predictor.horizons: {strategy.name} needs a forecast over {', '.join(missing)}, and none is made; add it"
-        )
-    try:
-        return EwmaVol(
-            EwmaVolParams(
-                decision_scale_ns=chosen.decision_scale,
-                scales_ns=settings.bars.scales,
-                horizons_ns=chosen.horizons,
-                trend_sharpe=chosen.trend_sharpe,
-            )
-        )
-    except ValueError as error:
-        raise ConfigError(f"predictor: {error}") from error
-
-
 class _Pipeline:
     """The actors of one replay and what lies between them."""
 
@@ -285,7 +263,7 @@ class _Pipeline:
         settings: Settings,
         market: Histories,
         strategy: Strategy[Any],
-        predictors: Mapping[str, Predictor | None],
+        predictors: Predictors,
         store: ReplayStore,
         span_ns: tuple[int, int],
         on_progress: Callable[[Progress], None],
@@ -302,6 +280,7 @@ class _Pipeline:
         self._ledger: LedgerActor | None = None
         self._account: VenueAccount | None = None
         self._books: Mapping[str, BookReader] = {}
+        self._forecasts = ForecastSpan()
         self.rows_in = 0
 
     async def run(self) -> None:
@@ -331,9 +310,9 @@ class _Pipeline:
             orders=Orders(
                 instruments=instruments,
                 portfolio=portfolio,
-                limits=_risk_limits(settings),
+                limits=risk_limits(settings.risk),
                 ids=ClientOrderIds(environment="r", epoch=0),
-                protections=Protections(_protection_limits(settings)),
+                protections=Protections(protection_limits(settings.protections)),
             ),
             venue=venue,
             ledger=ledger,
@@ -387,6 +366,8 @@ class _Pipeline:
         """Write the last entry, which names the market and the tape, and make the run whole; return its hash."""
         data_hash = self._data_hash()
         tape_hash = self._store.tape_hash()
+        in_sample = self._predictors.in_sample(self._forecasts.first_ns, self._forecasts.last_ns)
+        shadow_id = self._predictors.shadow_id
         last_ns = self._watermark_ns() + self._settings.bars.lateness + _LAST_ANSWERS_NS
         self._store.write(
             [
@@ -395,14 +376,17 @@ class _Pipeline:
                     data_hash=data_hash,
                     tape_hash=tape_hash,
                     model_id=model_id,
-                    in_sample=False,
+                    in_sample=in_sample,
                     from_ns=self._start_ns,
                     to_ns=self._data_end_ns,
+                    shadow_id=shadow_id,
+                    shadow_hash=self._store.shadow_hash() if shadow_id else "",
                 )
             ]
         )
         return self._store.finish(
             data_hash=data_hash,
+            in_sample=in_sample,
             rows_in=self.rows_in,
             late_trades=self.late_trades,
             wall_seconds=round(watch.seconds(), 3),
@@ -437,7 +421,7 @@ class _Pipeline:
         try:
             aggregator = BarAggregator(
                 instrument,
-                scales_ns=sorted({*settings.bars.scales, *self._strategy.scales_ns}),
+                scales_ns=sorted({*settings.bars.scales, *self._strategy.scales_ns, *self._predictors.scales_ns}),
                 lateness_ns=settings.bars.lateness,
                 gap_max_ns=settings.bars.gap_max,
                 source_scale_ns=history.source_scale_ns,
@@ -468,7 +452,10 @@ class _Pipeline:
         inference = Inference(
             inbox=bars,
             deliver=deliver,
-            predictor=self._predictors[instrument.name],
+            predictor=self._predictors.by_name[instrument.name],
+            on_forecasts=self._forecasts.see,
+            shadow=self._predictors.shadows.get(instrument.name),
+            on_shadow=self._store.write_shadow,
             delay=Delay(
                 seed=settings.delays.seed,
                 stream=3 + stream,
@@ -524,45 +511,3 @@ class _Pipeline:
             deliver=deliver,
             books={name: reader.read_until for name, reader in self._books.items()},
         )
-
-
-def _risk_limits(settings: Settings) -> RiskLimits:
-    risk = settings.risk
-    return RiskLimits(
-        order_notional_max=risk.order_notional_max,
-        position_notional_max=risk.position_notional_max,
-        leverage_max=risk.leverage_max,
-        price_collar=risk.price_collar,
-        mark_age_ns_max=risk.mark_age_max,
-        open_orders_max=risk.open_orders_max,
-        orders_per_second_max=risk.orders_per_second_max,
-        open_positions_max=risk.open_positions_max,
-    )
-
-
-def _protection_limits(settings: Settings) -> ProtectionLimits:
-    asked = settings.protections
-    return ProtectionLimits(
-        drawdown=Ladder(reduce=asked.drawdown_reduce, halt=asked.drawdown_halt),
-        daily_loss=Ladder(reduce=asked.daily_loss_reduce, halt=asked.daily_loss_halt),
-        flatten_on_halt=asked.flatten_on_halt,
-        cooldown_ns=asked.cooldown,
-        stop_guard=Window(
-            count=asked.stop_guard_losses, span_ns=asked.stop_guard_window, pause_ns=asked.stop_guard_pause
-        ),
-        is_stop_guard_of_account=asked.stop_guard_scope == "account",
-        low_profit=Window(
-            count=asked.low_profit_trips, span_ns=asked.low_profit_window, pause_ns=asked.low_profit_pause
-        ),
-        low_profit_least=asked.low_profit_least,
-        repeated=Window(count=asked.repeated_orders, span_ns=asked.repeated_window, pause_ns=asked.repeated_pause),
-    )
-
-
-def point_latest_at(directory: Path) -> None:
-    """Let `runs/latest` mean this run; where links cannot be made, do without."""
-    link = directory.parent / "latest"
-    with suppress(OSError):
-        if link.is_symlink() or not link.exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(directory.name, target_is_directory=True)

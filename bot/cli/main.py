@@ -20,11 +20,21 @@ _LAZY: Final = {
     "data": "bot.cli.data:data_app",
     "features": "bot.cli.features:features_app",
     "train": "bot.cli.train:train",
+    "evaluate": "bot.cli.evaluate:evaluate",
     "models": "bot.cli.models:models_app",
     "plot": "bot.cli.plot:plot",
     "emulator": "bot.cli.emulator:emulator",
+    "paper": "bot.cli.paper:paper",
+    "live": "bot.cli.paper:live",
+    "kill": "bot.cli.switches:kill",
+    "pause": "bot.cli.switches:pause",
+    "resume": "bot.cli.switches:resume",
+    "flatten": "bot.cli.switches:flatten",
+    "status": "bot.cli.status:status",
+    "dashboard": "bot.cli.dashboard:dashboard",
+    "record": "bot.cli.record:record",
     "ledger": "bot.cli.ledger:ledger_app",
-    "db": "bot.cli.ledger:db_app",
+    "db": "bot.cli.db:db_app",
 }
 
 

@@ -6,19 +6,23 @@ A lint (`tests/support/purity_lint.py`) keeps it so; that is what makes a run re
 import asyncio
 import fcntl
 import gc
+import mmap
 import os
 import queue
 import resource
+import secrets
 import select
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -246,6 +250,113 @@ class ProcessPool:
         process.wait()
 
 
+class SharedProcess:
+    """A Python module in a process of its own that shares a stretch of memory and is never waited for.
+
+    Both pipes carry wake-ups alone. The process reads its opening, a line of JSON, from its standard input, then
+    wake-ups; it writes wake-ups to the descriptor that the opening names. What it prints goes to standard error.
+
+    Args:
+        module: run as `python -m module`; it finds what this process finds.
+        memory_bytes: how much memory to share.
+        make_opening: returns the opening, told the descriptors of the memory and of the pipe for answers.
+        threads: of the numerical libraries.
+    """
+
+    def __init__(
+        self, module: str, *, memory_bytes: int, make_opening: Callable[[int, int], bytes], threads: int
+    ) -> None:
+        self._memory_file = os.memfd_create("inference")
+        os.ftruncate(self._memory_file, memory_bytes)
+        self.memory = mmap.mmap(self._memory_file, memory_bytes)
+        self._answers, answers_end = os.pipe()
+        limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=_child_environment() | limits,
+            pass_fds=(self._memory_file, answers_end),
+            process_group=0,  # Ctrl-C is the parent's to answer
+        )
+        assert self._process.stdin is not None
+        self._requests = self._process.stdin
+        opening = make_opening(self._memory_file, answers_end)
+        os.close(answers_end)
+        with suppress(BrokenPipeError):  # its end will be seen
+            self._requests.write(opening + b"\n")
+            self._requests.flush()
+        os.set_blocking(self._requests.fileno(), False)
+        os.set_blocking(self._answers, False)
+
+    @property
+    def pid(self) -> int:
+        """Return its number."""
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when it has said something, or has ended."""
+        return self._answers
+
+    def wake(self, frame: bytes) -> bool:
+        """Send a wake-up; return False where it cannot be sent, because the process has gone or does not read."""
+        try:
+            return os.write(self._requests.fileno(), frame) == len(frame)
+        except (BlockingIOError, BrokenPipeError):
+            return False
+
+    def read(self, bytes_max: int) -> bytes | None:
+        """Return what it has written, b"" for nothing, None if it has ended."""
+        try:
+            return os.read(self._answers, bytes_max) or None
+        except BlockingIOError:
+            return b""
+
+    def resident_bytes(self) -> int:
+        """Return how much memory it holds, 0 if it has ended."""
+        try:
+            with Path(f"/proc/{self.pid}/statm").open("rb") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError, ValueError):
+            return 0
+
+    def kill(self) -> None:
+        """End it at once, and let go of what was shared. May be called again."""
+        if self._requests.closed:
+            return
+        self._process.kill()
+        with suppress(BrokenPipeError):
+            self._requests.close()
+        os.close(self._answers)
+        os.close(self._memory_file)
+        with suppress(BufferError):  # somebody still looks at it; it goes with them
+            self.memory.close()
+
+    def is_reaped(self, *, wait: bool = False) -> bool:
+        """Return whether nothing of a killed process is left; the system may take a while to take it apart."""
+        if wait:
+            self._process.wait()
+        return self._process.poll() is not None
+
+
+class WriterThread:
+    """One thread that does what it is given, in order, off the event loop: a `ports.OffLoop`."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, or raise what it raises.
+
+        It is never left half done: whoever stops waiting for it does not stop it.
+        """
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    def close(self) -> None:
+        """Wait until all that was given is done, and end the thread."""
+        self._thread.shutdown()
+
+
 def core_count() -> int:
     """Return how many cores this process may use."""
     with suppress(AttributeError):  # Linux
@@ -273,6 +384,16 @@ class Stopwatch:
     def seconds(self) -> float:
         """Return the seconds since it was made."""
         return time.perf_counter() - self._start
+
+
+def monotonic_ns() -> int:
+    """Return ns since some time in the past: for durations alone."""
+    return time.monotonic_ns()
+
+
+def host_name() -> str:
+    """Return the machine's name."""
+    return socket.gethostname()
 
 
 class Stopped(Exception):
@@ -327,6 +448,23 @@ def run_in_thread(work: Callable[[StopFlag], T]) -> T:
         raise
 
 
+async def call_in_thread(work: Callable[[], T]) -> T:
+    """Return what `work` returns, done beside the event loop; leaving early does not end it."""
+    return await asyncio.to_thread(work)
+
+
+def wait_for_file(path: Path, seconds: float) -> str | None:
+    """Return what is in a file once it is there, and remove it; None if it does not come in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError):
+            text = path.read_text(encoding="utf-8")
+            path.unlink()
+            return text
+        time.sleep(0.02)
+    return None
+
+
 def read_ahead(items: Iterator[T], bound: int = 2) -> Iterator[T]:
     """Yield the items of an iterator that is run in a thread, at most `bound` items ahead.
 
@@ -373,6 +511,11 @@ def make_run_id(label: str) -> str:
     """Return a name for a run: when it started, what it ran, and which process it was."""
     started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return f"{started}-{label}-{os.getpid():x}"
+
+
+def make_token() -> str:
+    """Return what nobody can guess: 256 bits from the system, fit for a URL."""
+    return secrets.token_urlsafe(32)
 
 
 def utc_now() -> datetime:

@@ -299,9 +299,24 @@ class StrategySettings(_Section):
 class PredictorSettings(_Section):
     """Which forecasting model, with what parameters; used only where the strategy wants forecasts."""
 
-    name: Literal["ewma_vol"] = "ewma_vol"
-    decision_scale: Duration = Field(5 * _MINUTE_NS, description="a forecast at each of these bars")
-    horizons: tuple[Duration, ...] = Field(tuple(parse_duration(text) for text in ("5m", "1h", "1d")), min_length=1)
+    kind: Literal["ewma_vol", "artifact"] = Field(
+        "ewma_vol", description="volatility and trend of the bars themselves, fitted to nothing; or a trained model"
+    )
+    path: Path = Field(
+        Path("artifacts"), description="of an artifact: its folder, or a store whose model in use counts"
+    )
+    trusted: tuple[str, ...] = Field((), description="of an artifact: Ed25519 keys, hex, one of which must have signed")
+    shadow: Path | None = Field(None, description="another artifact, whose forecasts are recorded and never traded on")
+    calibration: Literal["auto", "off", "online"] = Field(
+        "auto", description="whether intervals follow their own coverage; auto: those of an artifact do"
+    )
+    calibration_rate: float = Field(0.02, ge=0, le=1, description="spreads that one outcome moves an interval by")
+    calibration_half_life: float = Field(100.0, ge=1, le=1e6, description="outcomes that count in the coverage")
+    threads: int = Field(1, ge=1, le=64, description="of the CPU for a network; another number may round otherwise")
+    decision_scale: Duration = Field(5 * _MINUTE_NS, description="ewma_vol: a forecast at each of these bars")
+    horizons: tuple[Duration, ...] = Field(
+        tuple(parse_duration(text) for text in ("5m", "1h", "1d")), min_length=1, description="ewma_vol: how far ahead"
+    )
     trend_sharpe: float = Field(
         0.05, ge=0, le=1, description="how strong trends are believed to be: a day's drift over a day's deviation"
     )
@@ -357,7 +372,7 @@ class Settings(BaseSettings):
 
     def to_toml(self) -> str:
         """Return all settings, resolved, as TOML that `load` reads back."""
-        return "".join(_toml_table((), self.model_dump(mode="json"))).lstrip()
+        return write_toml(self.model_dump(mode="json"))
 
 
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
@@ -398,6 +413,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror}; pass an existing file with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def write_toml(values: dict[str, Any]) -> str:
+    """Return nested tables as TOML."""
+    return "".join(_toml_table((), values)).lstrip()
 
 
 def put_value(values: dict[str, Any], key: Sequence[str], text: str, origin: str) -> None:

@@ -36,6 +36,7 @@ class Desk:
         cash: str = "1000000",
         btc: Instrument = BTC,
         protections: ProtectionLimits | None = None,
+        is_restorable: bool = False,
     ) -> None:
         instruments = {btc.name: btc, ETH.name: ETH}
         self.orders = Orders(
@@ -44,6 +45,7 @@ class Desk:
             limits=limits,
             ids=ClientOrderIds(environment="r", epoch=0),
             protections=None if protections is None else Protections(protections),
+            is_restorable=is_restorable,
         )
         self.now_ns = NOW_NS
         self.prices: dict[str, str | None] = {BTC.name: "100", ETH.name: "10"}
@@ -87,6 +89,10 @@ class Desk:
         assert isinstance(order, SubmitOrder)
         return order
 
+    def place_if(self, side: Side, qty: str, limit: str, **wish: Any) -> Effects:
+        """Return what a wish for an order brings about, a denial too."""
+        return self.wish(PlaceOrder(instrument=NAME, side=side, qty=dec(qty), limit_price=dec(limit), **wish))
+
     def event(self, event: AccountEvent) -> Effects:
         """Return what the venue's message brings about."""
         return self._keep(self.orders.event(event, self.now_ns))
@@ -112,6 +118,18 @@ class Desk:
     def halt(self, why: str = "the button") -> Effects:
         """Return what a person's halt brings about."""
         return self._keep(self.orders.halt(why, marks=self.marks(), now_ns=self.now_ns))
+
+    def resume(self, why: str = "go on") -> Effects:
+        """Return what a person's resumption brings about."""
+        return self._keep(self.orders.resume(why, self.now_ns))
+
+    def kill(self, why: str = "the switch") -> Effects:
+        """Return what the kill switch brings about."""
+        return self._keep(self.orders.kill(why, marks=self.marks(), now_ns=self.now_ns))
+
+    def re_arm(self, why: str = "it is mended") -> Effects:
+        """Return what arming it again brings about."""
+        return self._keep(self.orders.re_arm(why, self.now_ns))
 
     def _keep(self, effects: Effects) -> Effects:
         self.record += effects.record

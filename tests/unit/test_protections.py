@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bot.app.replay import _protection_limits, _risk_limits
+from bot.app.limits import protection_limits, risk_limits
 from bot.core.orders import Effects
 from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
 from bot.core.risk import Denial
@@ -446,7 +446,7 @@ def test_every_setting_arrives() -> None:
     }
     assert {*keys, "check_every"} == set(Settings().protections.model_dump())
     asked = load(None, [f"protections.{key}={value}" for key, value in keys.items()])
-    assert _protection_limits(asked) == ProtectionLimits(
+    assert protection_limits(asked.protections) == ProtectionLimits(
         drawdown=Ladder(reduce=dec("0.01"), halt=dec("0.02")),
         daily_loss=Ladder(reduce=dec("0.03"), halt=dec("0.04")),
         flatten_on_halt=True,
@@ -457,11 +457,11 @@ def test_every_setting_arrives() -> None:
         low_profit_least=dec(-10),
         repeated=Window(count=13, span_ns=14, pause_ns=15),
     )
-    assert _risk_limits(load(None, ["risk.open_positions_max=3"])).open_positions_max == 3
+    assert risk_limits(load(None, ["risk.open_positions_max=3"]).risk).open_positions_max == 3
 
 
 def test_by_default_the_wide_ladders_are_on_and_nothing_else() -> None:
-    limits = _protection_limits(Settings())
+    limits = protection_limits(Settings().protections)
     assert limits.drawdown == Ladder(reduce=dec("0.2"), halt=dec("0.3"))
     assert limits.daily_loss == Ladder(reduce=dec("0.1"), halt=dec("0.15"))
     assert [limits.stop_guard.count, limits.low_profit.count, limits.repeated.count, limits.cooldown_ns] == [0] * 4

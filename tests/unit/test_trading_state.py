@@ -20,7 +20,8 @@ TABLE = {
 LISTENS = {
     Signal.DAY_BEGAN: {Cause.DAILY_LOSS},
     Signal.TIME_UP: PAUSES,
-    Signal.RESUMED: set(Cause),
+    Signal.RESUMED: set(Cause) - {Cause.KILL},
+    Signal.RE_ARMED: {Cause.KILL},
 }
 
 

@@ -1,0 +1,168 @@
+"""The parts of a trading run, made from its settings."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from bot.app.emulator import make_clock, make_world
+from bot.app.limits import protection_limits, risk_limits
+from bot.core.durations import format_duration
+from bot.core.orders import Orders
+from bot.core.portfolio import Portfolio
+from bot.core.protections import Protections
+from bot.core.submission.desk import DeskPolicy, LiveDesk
+from bot.core.submission.ids import ClientOrderIds, parse_id
+from bot.core.submission.requests import Terms
+from bot.domain.errors import ConfigError, VenueError
+from bot.domain.instrument import Instrument
+from bot.emulator.exchange import Exchange
+from bot.emulator.server import Server
+from bot.ports import Predictor
+from bot.runtime.emulator_settings import load_emulator
+from bot.runtime.env import ScaledClock, SystemClock, call_in_thread
+from bot.runtime.trade_settings import REAL_MONEY, EmulatedSettings, TradeSettings
+from bot.venues.bybit.envelope import Unread
+from bot.venues.bybit.lookups import ask_all, executions_since, open_orders, wallet
+from bot.venues.bybit.requests import Listed
+from bot.venues.bybit.rest_client import RestClient
+from models.systems.ewma_vol import EwmaVol, EwmaVolParams
+from strategies.base import Strategy
+
+_DAY_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Emulated:
+    """An emulator within this process, and the clock that it shares."""
+
+    url: str
+    clock: ScaledClock | SystemClock
+    speed: float
+    server: Server
+
+    async def stop(self) -> None:
+        """Close it."""
+        await self.server.stop()
+
+
+async def make_emulator(settings: EmulatedSettings) -> Emulated:
+    """Start an emulator on a free port of this machine.
+
+    Raises:
+        ConfigError, DataError: its settings or recordings are no good.
+    """
+    chosen = load_emulator(settings.config, [*settings.overrides, "server.port=0"])
+    clock, speed = make_clock(chosen)
+    if not isinstance(clock, ScaledClock | SystemClock):
+        raise ConfigError(
+            'emulator: clock.mode = "driven" is moved by a client; a paper run takes "scaled" or "system"'
+        )
+    if isinstance(clock, SystemClock):
+        clock = ScaledClock(start_ns=clock.now_ns(), speed=1.0)  # it only rises
+    exchange = await call_in_thread(lambda: Exchange(make_world(chosen, clock.now_ns())))
+    server = Server(exchange, clock, speed=speed, host=chosen.server.host, port=0)
+    await server.start()
+    return Emulated(url=f"http://{chosen.server.host}:{server.port}", clock=clock, speed=speed, server=server)
+
+
+def check_mode(settings: TradeSettings, mode: str) -> None:
+    """Refuse real money that was not asked for, and paper that would be real.
+
+    Raises:
+        ConfigError: the settings and the command do not fit together.
+    """
+    environment = settings.venue.environment
+    if mode == "paper" and environment == "mainnet":
+        raise ConfigError('venue.environment = "mainnet" is real money; bot paper trades "emulator", "testnet", "demo"')
+    if mode == "live" and environment != "mainnet":
+        raise ConfigError(f'venue.environment = "{environment}": bot live trades real money alone; use bot paper')
+    if mode == "live" and settings.live.confirm != REAL_MONEY:
+        raise ConfigError(f'live.confirm: write "{REAL_MONEY}" if you mean it')
+
+
+def make_desk(
+    settings: TradeSettings, instruments: Mapping[str, Instrument], ids: ClientOrderIds, currency: str
+) -> LiveDesk:
+    """Return the money half, empty."""
+    orders = Orders(
+        instruments=instruments,
+        portfolio=Portfolio(instruments, currency),
+        limits=risk_limits(settings.risk),
+        ids=ids,
+        protections=Protections(protection_limits(settings.protections)),
+        is_restorable=True,
+    )
+    return LiveDesk(
+        orders,
+        Terms(recv_window_ms=settings.venue.recv_window // 1_000_000),
+        environment=settings.environment_letter,
+        currency=currency,
+        policy=DeskPolicy(
+            holds_back_foreign=settings.run.foreign == "halt", protect_within_ns=settings.run.protect_within
+        ),
+    )
+
+
+def make_predictor(settings: TradeSettings, strategy: Strategy[Any]) -> Predictor | None:
+    """Return what forecasts for one instrument; None where the strategy wants no forecasts.
+
+    Raises:
+        ConfigError: it does not forecast what the strategy needs.
+    """
+    if not strategy.wants_forecasts:
+        return None
+    chosen = settings.predictor
+    if chosen.kind != "ewma_vol":
+        raise ConfigError('predictor.kind: a trading run takes "ewma_vol"; artifacts are served in replay so far')
+    missing = [format_duration(each) for each in strategy.horizons_ns if each not in chosen.horizons]
+    if missing:
+        raise ConfigError(f"predictor.horizons: {strategy.name} needs a forecast over {', '.join(missing)}; add it")
+    try:
+        return EwmaVol(
+            EwmaVolParams(
+                decision_scale_ns=chosen.decision_scale,
+                scales_ns=settings.bars.scales,
+                horizons_ns=chosen.horizons,
+                trend_sharpe=chosen.trend_sharpe,
+            )
+        )
+    except ValueError as error:
+        raise ConfigError(f"predictor: {error}") from error
+
+
+async def start_cash(client: RestClient, stamp_ms: Callable[[], int | None], currency: str, speed: float) -> Decimal:
+    """Return the account's balance, which a new ledger begins with.
+
+    Raises:
+        VenueError: it cannot be asked.
+    """
+    found = await ask_all(client, wallet(), stamp_ms=stamp_ms, speed=speed)
+    if isinstance(found, Unread):
+        raise VenueError(found.code, f"the wallet could not be asked: {found.text}")
+    coins = found.records[0].coins if found.records else ()
+    return next((coin.wallet_balance for coin in coins if coin.currency == currency), Decimal(0))
+
+
+async def seen_epoch(
+    client: RestClient, stamp_ms: Callable[[], int | None], listed: Iterable[Listed], environment: str, speed: float
+) -> int | None:
+    """Return the highest epoch in any of our order ids that the venue shows, None if it shows none.
+
+    Raises:
+        VenueError: it cannot be asked.
+    """
+    names: list[str] = []
+    now_ms = stamp_ms()
+    assert now_ms is not None
+    for category in sorted({each.category for each in listed}):
+        orders = await ask_all(client, open_orders(category), stamp_ms=stamp_ms, speed=speed)
+        made = await ask_all(
+            client, executions_since(category, now_ms - _DAY_MS, now_ms), stamp_ms=stamp_ms, speed=speed
+        )
+        for found in (orders, made):
+            if isinstance(found, Unread):
+                raise VenueError(found.code, f"the account could not be asked: {found.text}")
+            names += [each.client_order_id for each in found.records]
+    parsed = [parse_id(name) for name in names if name]
+    return max((each.epoch for each in parsed if each is not None and each.environment == environment), default=None)

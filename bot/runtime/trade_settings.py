@@ -1,0 +1,194 @@
+"""Settings of `bot paper` and `bot live`: whose account, which instruments, what is risked, where it is kept."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bot.core.durations import Duration, parse_duration
+from bot.domain.errors import ConfigError
+from bot.runtime.settings import (
+    BarsSettings,
+    FeatureSettings,
+    LogSettings,
+    PredictorSettings,
+    ProtectionSettings,
+    RiskSettings,
+    StrategySettings,
+    put_value,
+    read_toml,
+)
+
+REAL_MONEY = "I trade real money"
+"""What `live.confirm` must say."""
+
+_ENVIRONMENT_LETTERS = {"emulator": "e", "testnet": "t", "demo": "d", "mainnet": "l"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VenueSettings(_Section):
+    """Whose account. Keys are never written here, but for an emulator's: docs/paper.md says where they come from."""
+
+    environment: Literal["emulator", "testnet", "demo", "mainnet"] = Field("emulator", description="which Bybit")
+    region: str = Field("", description="of mainnet: a regional domain, such as eu; empty for the global one")
+    url: str = Field("", description="of an emulator that runs already; empty: start one")
+    uid: int | None = Field(None, ge=1, description="the account's number: another account's key is refused")
+    allow_unbound_key: bool = Field(False, description="live: take a key that is bound to no address")
+    recv_window: Duration = Field(
+        parse_duration("2500ms"), ge=parse_duration("1s"), le=parse_duration("3s"), description="of signatures"
+    )
+
+
+class EmulatedSettings(_Section):
+    """The emulator that an offline paper run starts; its clock is the bot's."""
+
+    config: Path = Field(Path("config/emulator/paper.toml"), description="what it plays; docs/emulator.md")
+    overrides: tuple[str, ...] = Field((), description='settings of it, such as "clock.speed=10"')
+    key: str = Field("EMULATORKEY0001", description="one of its keys")
+    secret: str = Field("EMULATORSECRET0001", description="the key's secret: it opens nothing else")
+
+
+class SymbolSettings(_Section):
+    """One instrument; its ticks and steps are asked of the venue."""
+
+    symbol: str = Field(pattern=r"^[A-Z0-9]{2,20}$", description="as the venue names it")
+    category: Literal["linear", "spot"] = Field("linear", description="a perpetual or a spot pair")
+    leverage: Decimal | None = Field(None, ge=1, le=200, description="set at the venue; empty: as it is there")
+
+
+class LedgerSettings(_Section):
+    """Where the ledger is."""
+
+    at: str = Field("", description="a directory, or postgresql://...; empty: a directory of this account's in run.out")
+    checkpoint_every: Duration = Field(
+        parse_duration("5m"), ge=parse_duration("1s"), description="how often the state is kept beside the journal"
+    )
+
+
+class LiveSettings(_Section):
+    """What only real money needs."""
+
+    confirm: str = Field("", description=f'"{REAL_MONEY}", and --real-money on the command line besides')
+
+
+class TradeRunSettings(_Section):
+    """The run."""
+
+    seed: int = Field(1, ge=0, lt=2**63, description="of waits before connecting again")
+    out: Path = Field(Path("runs"), description="where run directories are made")
+    stop_after: Duration | None = Field(None, gt=0, description="end by itself; empty: until Ctrl-C")
+    compare_every: Duration = Field(
+        parse_duration("1m"), ge=parse_duration("1s"), description="how often the account is compared"
+    )
+    check_every: Duration = Field(
+        parse_duration("10s"), ge=parse_duration("1s"), description="how often equity is looked at"
+    )
+    protect_within: Duration | None = Field(
+        None, gt=0, description="close what has had neither a stop nor an exit for so long; empty: never"
+    )
+    foreign: Literal["halt", "alert"] = Field("halt", description="when somebody else trades in an instrument of ours")
+
+
+class TradeSettings(BaseModel):
+    """Everything that trading an account can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: TradeRunSettings = Field(default_factory=TradeRunSettings)
+    venue: VenueSettings = Field(default_factory=VenueSettings)
+    emulator: EmulatedSettings = Field(default_factory=EmulatedSettings)
+    symbols: Annotated[tuple[SymbolSettings, ...], Field(min_length=1)]
+    bars: BarsSettings = Field(default_factory=BarsSettings)
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
+    risk: RiskSettings = Field(default_factory=RiskSettings)
+    protections: ProtectionSettings = Field(default_factory=ProtectionSettings)
+    strategy: StrategySettings = Field(default_factory=StrategySettings)
+    predictor: PredictorSettings = Field(default_factory=PredictorSettings)
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    live: LiveSettings = Field(default_factory=LiveSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "TradeSettings":
+        names = [each.symbol for each in self.symbols]
+        if len(set(names)) != len(names):
+            raise ValueError("symbols: one is named twice; a perpetual and its spot pair go into two runs")
+        if self.venue.url and self.venue.environment != "emulator":
+            raise ValueError("venue.url: of an emulator alone; the venue's own addresses are known")
+        return self
+
+    @property
+    def environment_letter(self) -> str:
+        """Return what client order ids begin with."""
+        return _ENVIRONMENT_LETTERS[self.venue.environment]
+
+    def config_hash(self) -> str:
+        """Return a hash of all settings that can change what is traded; no secret is in it."""
+        values = self.model_dump(mode="json", exclude={"log": True, "run": {"out", "stop_after"}, "emulator": True})
+        return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
+
+    def public(self) -> dict[str, Any]:
+        """Return all settings but secrets, for the run's directory."""
+        return self.model_dump(mode="json", exclude={"emulator": {"secret"}})
+
+
+def load_trade(path: Path, overrides: Sequence[str] = ()) -> TradeSettings:
+    """Read settings from a file, the environment (`BOT_RISK__LEVERAGE_MAX=2`) and overrides, the last winning.
+
+    Raises:
+        ConfigError: something is unknown or impossible; the message has a line for each problem.
+    """
+    values = read_toml(path)
+    for name, text in os.environ.items():
+        if name.startswith("BOT_") and "__" in name:
+            put_value(values, name.removeprefix("BOT_").lower().split("__"), text, name)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: write key=value, such as --set run.stop_after=1h")
+        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
+    try:
+        return TradeSettings(**values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False):
+            where = ".".join(map(str, problem["loc"])) or "settings"
+            lines.append(f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}")
+        raise ConfigError("\n".join(lines)) from error
+
+
+def read_credentials() -> tuple[str, str]:
+    """Return the API key and its secret: from the credentials directory that systemd gives, else the environment.
+
+    Raises:
+        ConfigError: they are not there, or lie where others can read them.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if directory:
+        return _credential(Path(directory) / "bybit_key"), _credential(Path(directory) / "bybit_secret")
+    key, secret = os.environ.get("BYBIT_API_KEY", ""), os.environ.get("BYBIT_API_SECRET", "")
+    if not key or not secret:
+        raise ConfigError(
+            "no API key: set BYBIT_API_KEY and BYBIT_API_SECRET, or CREDENTIALS_DIRECTORY to a directory with the "
+            "files bybit_key and bybit_secret"
+        )
+    return key, secret
+
+
+def _credential(path: Path) -> str:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise ConfigError(f"{path}: not a plain file; put the credential there")
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: others may read it; run: chmod 600 {path}")
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
