@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from bot.core.durations import format_duration
 from bot.core.order import Order
 from bot.core.stops import Stops
 from bot.domain.account import Position
+from bot.domain.forecast_names import answer_name
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import RiskDenied
 from bot.domain.market import EMPTY, PARTIAL, BarBatch, EventBarBatch, ForecastBatch
@@ -210,6 +212,23 @@ class Forecast:
         """Return how much each time scale, in ns, contributed; sums to 1."""
         return dict(zip(self._forecasts.scales_ns, self._forecasts.importance[self._row].tolist(), strict=True))
 
+    def answer(self, kind: str, *parts: str | float) -> float:
+        """Return what else the model says, such as `answer("up", "1h")`; see `bot.domain.forecast_names`.
+
+        Raises:
+            LookupError: it does not say that.
+        """
+        name, names = answer_name(kind, *parts), self._forecasts.answer_names
+        if name not in names:
+            raise LookupError(f"the model says {', '.join(names) or 'nothing but returns'}, not {name}")
+        return float(self._forecasts.answers[self._row, names.index(name)])
+
+    def trust(self, horizon_ns: int) -> float:
+        """Return by what to multiply a size, 0 to 1: less where intervals of late held less than they promised."""
+        name = answer_name("shrink", format_duration(horizon_ns))
+        names = self._forecasts.answer_names
+        return float(self._forecasts.answers[self._row, names.index(name)]) if name in names else 1.0
+
     def _quantiles(self, horizon_ns: int) -> NDArray[np.float64]:
         horizons = self._forecasts.horizons_ns
         if horizon_ns not in horizons:
@@ -231,6 +250,7 @@ class Strategy(Generic[P]):
         Params: your parameters' class.
         wants_forecasts: whether `on_forecast` is told of forecasts.
         horizons_ns: the horizons it cannot do without.
+        answers: what else a forecast must say, by the names of `bot.domain.forecast_names`.
         timer_ns: how often `on_timer` is told the time, None for never.
         lookback: how many past bars of each scale `bars` can reach; more cost memory.
         params: the parameters, validated.
@@ -241,6 +261,7 @@ class Strategy(Generic[P]):
     Params: ClassVar[type[StrategyParams]] = StrategyParams
     wants_forecasts: bool = False
     horizons_ns: tuple[int, ...] = ()
+    answers: tuple[str, ...] = ()
     timer_ns: int | None = None
 
     def __init__(self, params: P) -> None:

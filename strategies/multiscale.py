@@ -1,8 +1,8 @@
 """Turns the forecast distribution into a position: net of costs, sized by its own uncertainty, with a no-trade band.
 
 The size is a part of the growth-optimal one, which `strategies.sizing.kelly` finds from the forecast's quantiles net of
-what trading costs. It is capped by leverage and by a volatility target, and a position is changed only when the wish
-has moved far enough to be worth a fee.
+what trading costs. It shrinks while the forecasts' intervals hold less than they promise, is capped by leverage and by
+a volatility target, and a position is changed only when the wish has moved far enough to be worth a fee.
 """
 
 from collections.abc import Mapping
@@ -29,6 +29,7 @@ from strategies.sizing import (
     least,
     no_trade_band,
     to_qty,
+    trusted,
     volatility_limit,
 )
 
@@ -63,7 +64,9 @@ class Multiscale(Strategy[MultiscaleParams]):
         """Put the sizing together."""
         params = self.params
         greatest = least(params.leverage_max, volatility_limit(params.volatility_target))
-        self._size = chain(kelly(params.kelly_fraction), cap(greatest), no_trade_band(params.band, of=greatest))
+        self._size = chain(
+            kelly(params.kelly_fraction), trusted(), cap(greatest), no_trade_band(params.band, of=greatest)
+        )
         self._costs = Costs(fee_rate=params.cost_bps * 1e-4, funding_rate=params.funding_rate)
         self._exits = params.exits.make()
         self._left: dict[str, int] = {}  # instruments whose exit struck, and the direction that was left
@@ -115,6 +118,7 @@ class Multiscale(Strategy[MultiscaleParams]):
             horizon_ns=horizon,
             held=exposure_of(qty, price=price, capital=capital),
             costs=self._costs,
+            trust=forecast.trust(horizon),
         )
         wanted = self._size(decision)
         if self._left.get(name, 0) * wanted > 0:

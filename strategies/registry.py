@@ -10,13 +10,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from bot.domain.errors import ConfigError
+from strategies.allocation import Allocation
 from strategies.base import Strategy
 from strategies.buy_and_hold import BuyAndHold
+from strategies.direction import Direction
 from strategies.multiscale import Multiscale
 from strategies.portfolio import Portfolio
+from strategies.regime import Regime
+from strategies.risk_budget import RiskBudget
+from strategies.signal import Signal
 from strategies.sma_cross import SmaCross
 
-BUILT_IN: dict[str, type[Strategy[Any]]] = {cls.name: cls for cls in (SmaCross, BuyAndHold, Multiscale, Portfolio)}
+BUILT_IN: dict[str, type[Strategy[Any]]] = {
+    cls.name: cls
+    for cls in (SmaCross, BuyAndHold, Multiscale, Portfolio, Direction, Signal, Allocation, Regime, RiskBudget)
+}
 
 
 def find_strategy(name: str) -> type[Strategy[Any]]:

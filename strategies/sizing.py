@@ -71,6 +71,7 @@ class Decision:
     horizon_ns: int
     held: float  # the exposure as it is
     costs: Costs = Costs()
+    trust: float = 1.0  # how far the forecast's intervals may be trusted, see `Forecast.trust`
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.held):
@@ -227,6 +228,11 @@ def net_of_cost() -> Step:
         return math.copysign(min(abs(exposure), abs(held)), exposure)
 
     return step
+
+
+def trusted() -> Step:
+    """Return the exposure so far times `trust`: less while the forecast's intervals hold less than they promise."""
+    return lambda decision, exposure: exposure * decision.trust
 
 
 def cap(limit: Limit) -> Step:

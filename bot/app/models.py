@@ -13,6 +13,7 @@ from models import artifact_store
 from models.artifact import load
 from models.artifact_files import read_files
 from models.manifest import Manifest
+from models.serving.told import GRIDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +102,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "parameters": manifest.model.parameters,
         "features": f"{len(config.scales[0].encoder.features)} a bar, schema {manifest.features.hash[:12]}",
         "instruments": ", ".join(manifest.data.instruments),
+        "traded by": traded_by(manifest),
         "trained on": _span(split.train),
         "chosen on": _span(split.validation),
         "tested on": _span(split.test),
@@ -117,6 +119,28 @@ def summary(manifest: Manifest) -> dict[str, Any]:
             ]
             lines[f"fold {fold['fold']}, pinball of {name}, bps"] = ", ".join(told)
     return lines
+
+
+_STRATEGIES = {
+    "quantile": "multiscale, portfolio",
+    "student": "multiscale, portfolio",
+    "gaussian": "multiscale, portfolio",
+    "point": "multiscale, portfolio",
+    "direction": "direction",
+    "signal3": "signal",
+    "allocation": "allocation",
+    "regime": "regime",
+    "risk": "risk_budget",
+}
+
+
+def traded_by(manifest: Manifest) -> str:
+    """Return the shipped strategies that act on what a model says; "research" where nothing here can."""
+    if manifest.model.config.system in GRIDS:
+        return "research: nothing here gathers what it reads"
+    kinds = [head.kind for head in manifest.model.config.heads]
+    names = dict.fromkeys(_STRATEGIES[kind] for kind in kinds if kind in _STRATEGIES)
+    return ", ".join(names) or "research: no strategy reads what it says"
 
 
 def when(ts_ns: int) -> str:

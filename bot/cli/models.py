@@ -39,7 +39,10 @@ def models_list(store: Store = _STORE, as_json: Json = False) -> None:
         config = each.manifest.model.config
         scales = ", ".join(f"{scale.length} x {scale.bar}" for scale in config.scales)
         made = modelling.when(each.manifest.identity.created_ns)
-        typer.echo(f"{mark} {each.name}  {made}  {', '.join(each.manifest.data.instruments)}  {scales}")
+        typer.echo(
+            f"{mark} {each.name}  {made}  {', '.join(each.manifest.data.instruments)}  {scales}  "
+            f"({modelling.traded_by(each.manifest)})"
+        )
     if not found:
         typer.echo(f"no models in {store}; bot train makes one")
 

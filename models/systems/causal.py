@@ -90,7 +90,7 @@ class CausalSystem(System):
                 continue
             tokens = self.encoders.of(scale.bar)(given.x_BLF, given.close_ns_BL, given.padding)
             memories.append(Memory(tag=scale.bar, tokens_BMD=tokens, known_ns_BM=given.seen_ns_BL))
-        return self._decide(memories, inputs)
+        return self.decide(memories, inputs.decision_ns_BT, inputs.asset_B)
 
     def start(self, rows: int) -> dict[str, StreamState]:
         """Return the state of `rows` instruments, whose bars close together, of which nothing has been seen."""
@@ -118,7 +118,7 @@ class CausalSystem(System):
                     known = 0 if seen.tail is None else known
                     raise DataError(f"{scale.bar}: a decision knows {known} bars of it and needs {need[scale.bar]}")
             memories.append(memory)
-        made = self._decide(memories, inputs)
+        made = self.decide(memories, inputs.decision_ns_BT, inputs.asset_B)
         self._forget(state, inputs.decision_ns_BT[:, -1:])
         return made
 
@@ -170,15 +170,18 @@ class CausalSystem(System):
                 tokens = seen.tail.tokens_BMD[:, -keep:].clone()  # a view would hold on to the whole stretch
                 seen.tail = Memory(tag=seen.tail.tag, tokens_BMD=tokens, known_ns_BM=known[:, -keep:].clone())
 
-    def _decide(self, memories: Sequence[Memory], inputs: ModelInput) -> ModelOutput:
-        decision_ns = inputs.decision_ns_BT
-        query_BTD = self.assets(take_asof(memories[0], decision_ns), inputs.asset_B)
+    def decide(self, memories: Sequence[Memory], decision_ns_BT: Tensor, asset_B: Tensor | None = None) -> ModelOutput:
+        """Return the answers at decisions that know these tokens, one memory a stream in order; see `encoders`.
+
+        For those who keep the states of many instruments themselves, because their bars do not come together.
+        """
+        query_BTD = self.assets(take_asof(memories[0], decision_ns_BT), asset_B)
         if self.fusion is None:
             return self.answer(query_BTD)
         newest = None
         if self.fusion.gates is not None:
-            newest = torch.stack([query_BTD, *(take_asof(each, decision_ns) for each in memories[1:])], dim=2)
-        h_BTD, importance = self.fusion(query_BTD[:, :, None], newest, memories, decision_ns)
+            newest = torch.stack([query_BTD, *(take_asof(each, decision_ns_BT) for each in memories[1:])], dim=2)
+        h_BTD, importance = self.fusion(query_BTD[:, :, None], newest, memories, decision_ns_BT)
         return self.answer(h_BTD, importance)
 
     def _like(self) -> Tensor:

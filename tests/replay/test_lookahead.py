@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bot.app import lookahead
-from bot.app import replay as replaying
+from bot.app import lookahead, predictors
 from bot.app.held_market import HeldHistory, hold
 from bot.app.lookahead import Checked, check_replay
 from bot.app.outcomes import RunFailed
@@ -106,7 +105,7 @@ def test_a_forecaster_that_looks_ahead_is_found(cache: Path, monkeypatch: pytest
                 return None
             return replace(made, quantiles=np.concatenate([made.quantiles[1:], made.quantiles[-1:]]))
 
-    monkeypatch.setattr(replaying, "EwmaVol", Ahead)
+    monkeypatch.setattr(predictors, "EwmaVol", Ahead)
     finding = checked(cache, EAGER, cuts=6).finding
     assert finding is not None
     assert finding.cause is Cause.FUTURE

@@ -50,6 +50,7 @@ def _messages(books: Sequence[tuple[int, Told]], instrument: Instrument) -> Book
         update=_column([each.update for _, each in books]),
         seq=_column([each.seq for _, each in books]),
         is_snapshot=_column([int(each.is_snapshot) for _, each in books]),
+        sent_ns=_column([each.sent_ns for _, each in books]),
     )
 
 

@@ -16,6 +16,7 @@ class Told:
     kind: str  # "book", "quote", "ticker"
     known_ns: int
     ts_ns: int = 0
+    sent_ns: int = 0  # of a snapshot; 0 where not told
     update: int = 0
     seq: int = 0
     is_snapshot: bool = False
@@ -144,7 +145,7 @@ class ReferenceSync:
         self.bids, self.asks = {}, {}
 
     def _judge(self, event: Told, *, is_right: bool) -> Break | None:
-        late = event.known_ns - event.ts_ns
+        late = event.known_ns - (max(event.ts_ns, event.sent_ns) if event.is_snapshot else event.ts_ns)
         if not is_right:
             is_next = self.last is not None and event.update == self.last.update + 1
             return Break.BAD if event.is_snapshot or is_next else Break.GAP

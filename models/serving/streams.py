@@ -1,0 +1,160 @@
+"""Many instruments streamed by one network: each bar is encoded once, each decision costs a step.
+
+Rows of a state are instruments. Their bars need not come together: whoever has a new bar takes a step, alone or with
+others. An instrument whose bars have a hole, or a bar that is no number, begins anew and is silent until it is warm.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bot.core.inference_frames import NewRows
+from bot.domain.market import I64
+from models.memory import Memory
+from models.normalizer import F32
+from models.output import ModelOutput
+from models.serving.engine import Engine
+from models.serving.rows import Mask
+from models.systems.causal import CausalSystem
+
+# Shape letters in this file: R instrument, B instrument that has news, K kept token, L bar, F feature, D width.
+_CHUNK = 512  # bars of a history that are encoded together
+
+
+class _Stream:
+    """One scale of every instrument."""
+
+    def __init__(self, model: CausalSystem, bar: str, rows: int, keep: int, scale_ns: int) -> None:
+        self.encoder = model.encoders.of(bar)
+        self.state = self.encoder.start(rows)
+        self.scale_ns = scale_ns
+        like = next(self.encoder.parameters())
+        self.tokens_RKD = like.new_zeros(rows, keep, self.encoder.width)
+        self.known_ns_RK = torch.zeros(rows, keep, dtype=torch.int64, device=like.device)
+        self.streak_R = np.zeros(rows, dtype=np.int64)  # whole bars in a row
+        self.close_ns_R = np.zeros(rows, dtype=np.int64)  # of the newest
+
+    def reset(self, row: int) -> None:
+        self.state.reset(torch.tensor([row]))
+        self.streak_R[row] = 0
+
+    def keep(self, rows_B: Tensor | None, tokens_BLD: Tensor, known_ns_BL: Tensor) -> None:
+        """Move new tokens into the tail."""
+        count = self.tokens_RKD.shape[1]
+        if rows_B is None:
+            self.tokens_RKD = torch.cat([self.tokens_RKD, tokens_BLD], dim=1)[:, -count:]
+            self.known_ns_RK = torch.cat([self.known_ns_RK, known_ns_BL], dim=1)[:, -count:]
+            return
+        at = rows_B.to(self.tokens_RKD.device)
+        self.tokens_RKD[at] = torch.cat([self.tokens_RKD[at], tokens_BLD], dim=1)[:, -count:]
+        self.known_ns_RK[at] = torch.cat([self.known_ns_RK[at], known_ns_BL], dim=1)[:, -count:]
+
+
+class Streams:
+    """The streamed state of all instruments of a banded model."""
+
+    def __init__(self, engine: Engine, instruments: int) -> None:
+        model, told = engine.model, engine.told
+        assert isinstance(model, CausalSystem)
+        self._model, self._told, self._instruments = model, told, instruments
+        fusion = model.cfg.fusion
+        keep = 1 if fusion is None else fusion.recent or 1
+        self._streams = [_Stream(model, scale.bar, instruments, keep, scale.length_ns) for scale in told.scales]
+        self._device = engine.device
+
+    @torch.no_grad()
+    def absorb(self, scale: int, news: Sequence[tuple[NewRows, F32]]) -> None:
+        """Remember bars of one scale.
+
+        Args:
+            news: at most one stretch of each instrument, with its features as the network reads them.
+        """
+        stream = self._streams[scale]
+        single: list[tuple[int, F32, int, int]] = []
+        for rows, x_LF in sorted(news, key=lambda each: each[0].instrument):
+            for start, stop in self._stretches(stream, rows, x_LF):
+                if stop - start == 1 and len(rows.close_ns) == 1:
+                    single.append((rows.instrument, x_LF, int(rows.close_ns[0]), int(rows.known_ns[0])))
+                else:
+                    self._prefill(stream, rows, x_LF, start, stop)
+        if single:
+            self._step(stream, single)
+
+    def ready(self, instrument: int, close_ns: int) -> bool:
+        """Return whether all that a decision at this bar needs has been seen."""
+        return all(
+            stream.streak_R[instrument] >= scale.need
+            and stream.close_ns_R[instrument] == close_ns // scale.length_ns * scale.length_ns
+            for stream, scale in zip(self._streams, self._told.scales, strict=True)
+        )
+
+    @torch.no_grad()
+    def decide(self, instruments: Sequence[int], known_ns: Sequence[int], assets: Sequence[int]) -> ModelOutput:
+        """Return the answers [B, ...] of some instruments after their newest bars."""
+        rows = torch.tensor(list(instruments), device=self._device)
+        is_all = len(instruments) == self._instruments and list(instruments) == list(range(self._instruments))
+        memories = [
+            Memory(
+                tag=scale.bar,
+                tokens_BMD=stream.tokens_RKD if is_all else stream.tokens_RKD[rows],
+                known_ns_BM=stream.known_ns_RK if is_all else stream.known_ns_RK[rows],
+            )
+            for stream, scale in zip(self._streams, self._told.scales, strict=True)
+        ]
+        times = torch.tensor(list(known_ns), device=self._device)[:, None]
+        output = self._model.decide(memories, times, torch.tensor(list(assets), device=self._device))
+        said = {name: value[:, 0] for name, value in output.asked().items()}
+        return ModelOutput(**said)  # type: ignore[arg-type]  # `aux` is not among them
+
+    def _stretches(self, stream: _Stream, rows: NewRows, x_LF: F32) -> list[tuple[int, int]]:
+        """Return from where to where bars follow one another whole, and begin anew where they do not."""
+        row = rows.instrument
+        is_whole_L: Mask = np.asarray(np.isfinite(x_LF).all(axis=1))
+        found: list[tuple[int, int]] = []
+        start = None
+        for at, close_ns in enumerate(rows.close_ns.tolist()):
+            follows = stream.streak_R[row] and close_ns == stream.close_ns_R[row] + stream.scale_ns
+            if not (follows and is_whole_L[at]):
+                if start is not None and start < at:
+                    found.append((start, at))
+                found.clear()  # what lies before a hole is of no use to anybody
+                stream.reset(row)
+                start = at if is_whole_L[at] else None
+            elif start is None:
+                start = at
+            if is_whole_L[at]:
+                stream.streak_R[row] += 1
+            stream.close_ns_R[row] = close_ns
+        if start is not None:
+            found.append((start, len(rows.close_ns)))
+        return found
+
+    def _prefill(self, stream: _Stream, rows: NewRows, x_LF: F32, start: int, stop: int) -> None:
+        row_B = torch.tensor([rows.instrument])
+        for first in range(start, stop, _CHUNK):
+            part = slice(first, min(first + _CHUNK, stop))
+            close_ns, known_ns = (self._times(times[part])[None] for times in (rows.close_ns, rows.known_ns))
+            x_BLF = torch.from_numpy(np.array(x_LF[part]))[None].to(self._device)
+            stream.keep(row_B, stream.encoder.prefill(x_BLF, close_ns, stream.state, row_B), known_ns)
+
+    def _step(self, stream: _Stream, single: Sequence[tuple[int, F32, int, int]]) -> None:
+        instruments = [each[0] for each in single]
+        is_all = instruments == list(range(self._instruments))
+        row_B = None if is_all else torch.tensor(instruments)
+        x_BLF = torch.from_numpy(np.stack([each[1] for each in single])).to(self._device)
+        close_ns = self._times(np.array([each[2] for each in single], dtype=np.int64))[:, None]
+        known_ns = self._times(np.array([each[3] for each in single], dtype=np.int64))[:, None]
+        stream.keep(row_B, stream.encoder.prefill(x_BLF, close_ns, stream.state, row_B), known_ns)
+
+    def _times(self, times: I64) -> Tensor:
+        return torch.from_numpy(np.array(times, dtype=np.int64)).to(self._device)
+
+
+def group_by_scale(rows: Sequence[NewRows]) -> Mapping[int, list[NewRows]]:
+    """Return rows by scale."""
+    found: dict[int, list[NewRows]] = {}
+    for each in rows:
+        found.setdefault(each.scale, []).append(each)
+    return found
