@@ -3,11 +3,12 @@
 # make check   format, lint, types, import contracts, purity
 # make bench   the benchmarks
 # make soak    the long campaigns in full
+# make results the networks of docs/results.md trained and judged, hours of one core; needs the data beside the checkout
 # make venv    .venv alone, with exactly what requirements.lock names
 # make lock    resolve the dependencies of pyproject.toml anew and rewrite requirements.lock
 # make clean   remove what make, Python and the checks made; runs/ and data/ stay
 
-.PHONY: demo test check check-format check-lint check-types check-imports check-purity bench soak venv lock clean
+.PHONY: demo results test check check-format check-lint check-types check-imports check-purity bench soak venv lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -74,6 +75,11 @@ bench: venv
 
 soak: venv
 	$(BIN)/python -m pytest -m soak
+
+RESULTS ?= runs/results
+results: venv
+	$(BIN)/python -m benchmarks.results_models --out $(RESULTS) --evaluate
+	$(BIN)/python -m benchmarks.results_table $(RESULTS)/done.json $(RESULTS)/found/results.json $(RESULTS)/pictures
 
 # --- the checks: `make -k check` runs them all past a failure ---------------------------------------------------------
 

@@ -1,17 +1,23 @@
 """How long a message takes from another process's socket to the bar aggregator's inbox, over the loopback address.
 
-A process of its own sends 5,000 frames a second, books and trades in turn, each with the time at which it was sent;
-both processes read one monotonic clock. What is measured ends when the frame's rows are in the inbox.
+A process of its own sends frames at an even pace, books and trades in turn, each with the time at which it was sent;
+both processes read one monotonic clock. What is measured ends when the frame's rows are in the inbox. The way there has
+two parts: until the frame was read from the socket, and from there to the inbox. On a machine with other work much of
+the first is spent waiting for a processor, which the kernel counts (`schedstat`): it is told beside the delays.
 """
 
 import asyncio
 import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection, serve
 
 from benchmarks import market
 from benchmarks.bench_streams import SYMBOL, book_messages, trade_messages
@@ -27,22 +33,25 @@ from bot.venues.bybit.precompile import precompile
 from bot.venues.bybit.stream_effects import Send
 from bot.venues.bybit.trade_gate import Phase
 
-RATE = 5_000
-SECONDS = 6
+RATES = (500, 1_000, 2_000, 5_000)  # frames a second
+SECONDS = 5
+WARM_UP_S = 1
 _START_NS = 1_760_000_000_003 * 1_000_000
 _MARK = b',"sent":'
+_SCHEDSTAT = Path("/proc/self/schedstat")  # ns on a processor, ns of waiting for one
 
 
 class _Reader:
-    """A feed on a socket, and when each frame's rows were in the inbox."""
+    """A feed on a socket, and when each frame was read, and its rows in the inbox."""
 
     def __init__(self) -> None:
         self.clock = ScaledClock(start_ns=_START_NS, speed=1.0)
+        self.offset_ns = monotonic_ns() - self.clock.now_ns()
         self.feed = LiveFeed([Wanted(instrument=market.INSTRUMENT)], FeedOptions(shown_levels=10), start_ns=_START_NS)
         self.inbox: Inbox[Any] = Inbox("aggregator", bound=1 << 20)
         self.actor = MarketFeed(None, {("linear", SYMBOL): self.inbox})  # type: ignore[arg-type]
         self.sockets = Sockets(self, self.clock)
-        self.seen: list[tuple[bytes, int]] = []
+        self.seen: list[tuple[bytes, int, int]] = []  # the frame, when it was read, when it was in the inbox
         self.reads = 0
         self.done = asyncio.Event()
         for each in self.feed.streams.sessions["linear-0"]._subscriptions.values():
@@ -67,69 +76,81 @@ class _Reader:
         self.carry_out(self.feed.on_messages(name, connection, messages))
         now_ns = monotonic_ns()
         self.reads += 1
-        self.seen += [(raw, now_ns) for _, raw in messages]
+        self.seen += [(raw, known_ns + self.offset_ns, now_ns) for known_ns, raw in messages]
 
     def on_closed(self, name: str, connection: int, reason: str, now_ns: int, *, is_banned: bool) -> None:
         self.done.set()
 
 
-async def _send(port_to: Any) -> None:
-    """Serve one client: answer its request, then send the frames at their pace."""
-    count = RATE * SECONDS
+def _send(rate: int, port_to: Any) -> None:
+    """Serve one client: answer its request, then send the frames at their pace, written by hand to cost next to nothing."""
+    count = rate * (SECONDS + WARM_UP_S)
     pairs = zip(book_messages(count // 2), trade_messages(count // 2), strict=True)
     frames = [frame[:-1] for pair in pairs for frame in pair]
-    done = asyncio.Event()
 
-    async def handle(socket: ServerConnection) -> None:
-        request = await socket.recv()
-        req_id = str(request).split('"req_id":"')[1].split('"')[0]
-        await socket.send(f'{{"success":true,"ret_msg":"","op":"subscribe","req_id":"{req_id}"}}')
+    def handle(socket: ServerConnection) -> None:
+        req_id = str(socket.recv()).split('"req_id":"')[1].split('"')[0]
+        socket.send(f'{{"success":true,"ret_msg":"","op":"subscribe","req_id":"{req_id}"}}')
         start_ns = monotonic_ns()
         for number, frame in enumerate(frames):
-            due_ns = start_ns + number * 10**9 // RATE
-            while monotonic_ns() < due_ns:  # noqa: ASYNC110  # a timer would wake a millisecond late
-                await asyncio.sleep(0)
-            await socket.send(frame + _MARK + b"%d}" % monotonic_ns(), text=True)
-        await socket.close()
-        done.set()
+            wait_ns = start_ns + number * 10**9 // rate - monotonic_ns()
+            if wait_ns > 0:
+                time.sleep(wait_ns / 1e9)
+            text = frame + _MARK + b"%d}" % monotonic_ns()
+            length = len(text).to_bytes(1, "big") if len(text) < 126 else b"\x7e" + len(text).to_bytes(2, "big")
+            socket.socket.sendall(b"\x81" + length + text)
+        socket.close()
+        server.shutdown()
 
-    async with serve(handle, "127.0.0.1", 0, compression=None) as server:
-        port_to.write(b"%d\n" % next(iter(server.sockets)).getsockname()[1])
+    with serve(handle, "127.0.0.1", 0, compression=None) as server:
+        port_to.write(b"%d\n" % server.socket.getsockname()[1])
         port_to.flush()
-        await done.wait()
+        server.serve_forever()
 
 
-async def _receive(port: int) -> tuple[np.ndarray[Any, Any], int]:
+async def _receive(port: int, rate: int) -> tuple[np.ndarray[Any, Any], int]:
+    """Return [total, until read, from there to the inbox] of each frame in us, and how many reads brought them."""
     reader = _Reader()
     reader.carry_out(reader.feed.start(reader.clock.now_ns()), f"ws://127.0.0.1:{port}")
     await reader.done.wait()
     await reader.sockets.stop()
-    sent = [(int(raw.rpartition(_MARK)[2][:-1]), at) for raw, at in reader.seen if _MARK in raw]
-    first = RATE  # the first second warms up
-    return np.array([at - sent_ns for sent_ns, at in sent[first:]]) / 1_000, reader.reads
+    assert reader.feed.pauses == 0 or rate
+    times = [(int(raw.rpartition(_MARK)[2][:-1]), read, at) for raw, read, at in reader.seen if _MARK in raw]
+    assert len(times) == rate * (SECONDS + WARM_UP_S)
+    delays = [(at - sent, read - sent, at - read) for sent, read, at in times[rate * WARM_UP_S :]]
+    return np.array(delays).T / 1_000, reader.reads
 
 
-def socket_to_inbox() -> dict[str, Any]:
-    """Measure the delays of 25,000 frames."""
+def socket_to_inbox(rate: int) -> dict[str, Any]:
+    """Measure the delays of frames that come at this rate."""
     precompile()
-    with subprocess.Popen([sys.executable, "-m", "benchmarks.bench_live", "--serve"], stdout=subprocess.PIPE) as server:
+    command = [sys.executable, "-m", "benchmarks.bench_live", "--serve", str(rate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline())
-        before = resource.getrusage(resource.RUSAGE_SELF)
-        micros, reads = asyncio.run(_receive(port))
-        after = resource.getrusage(resource.RUSAGE_SELF)
+        before, waited_ns = resource.getrusage(resource.RUSAGE_SELF), _waited_ns()
+        micros, reads = asyncio.run(_receive(port, rate))
+        after, waited_ns = resource.getrusage(resource.RUSAGE_SELF), _waited_ns() - waited_ns
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    p50, p90, p99, worst = np.percentile(micros, [50, 90, 99, 100]).tolist()
-    cpu_us = cpu_s * 1e6 / (RATE * SECONDS)
-    spread = f"p90 {p90:,.0f}, p99 {p99:,.0f}, worst {worst:,.0f}, CPU {cpu_us:.0f} a frame, {reads:,} reads"
-    name = f"socket to inbox at {RATE:,} frames/s ({spread}); p50"
+    frames = rate * (SECONDS + WARM_UP_S)
+    (p50, p99), read, handled = (np.percentile(row, [50, 99]).tolist() for row in micros)
+    parts = f"p99 {p99:,.0f}; until read {read[0]:,.0f} and {read[1]:,.0f}, to the inbox {handled[0]:,.0f} and {handled[1]:,.0f}"
+    work = f"{cpu_s * 1e6 / frames:.0f} us of CPU a frame, {frames / reads:.1f} frames a read"
+    waited = f"{waited_ns / 1e6 / (SECONDS + WARM_UP_S):,.0f} ms a second spent waiting for a processor"
+    name = f"socket to inbox at {rate:,} frames/s ({parts}; {work}; {waited}); p50"
     return {"name": name, "unit": "us", "best": p50, "median": p50}
 
 
-BENCHMARKS = {"socket_to_inbox": socket_to_inbox}
+def _waited_ns() -> int:
+    return int(_SCHEDSTAT.read_text().split()[1]) if _SCHEDSTAT.exists() else 0
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    f"socket_to_inbox_{rate}": partial(socket_to_inbox, rate) for rate in RATES
+}
 
 if __name__ == "__main__":
     if "--serve" in sys.argv:
-        asyncio.run(_send(sys.stdout.buffer))
+        _send(int(sys.argv[-1]), sys.stdout.buffer)
     else:
         main(BENCHMARKS, __doc__ or "")

@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,13 +10,15 @@ from benchmarks import (
     bench_data,
     bench_emulator,
     bench_features,
+    bench_gpu,
     bench_live,
+    bench_models,
     bench_replay,
     bench_samples,
     bench_streams,
     bench_venue,
 )
-from benchmarks.measure import Figure, run_all
+from benchmarks.measure import Benchmarks, Figure, run_all
 from bot.runtime.env import utc_now
 
 RESULTS = Path(__file__).with_name("results")
@@ -32,7 +35,10 @@ def main() -> None:
         parser.error(f"no group is named {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     for group in arguments.only or GROUPS:
         title, measure = GROUPS[group]
-        text = _table(title, group, measure())
+        figures = measure()
+        if not figures:
+            continue
+        text = _table(title, group, figures)
         print(text)
         if arguments.keep:
             path = RESULTS / f"{group}_{arguments.keep}_{utc_now():%Y%m%d}.md"
@@ -59,6 +65,14 @@ def stream_figures() -> list[Figure]:
     return figures + run_all("benchmarks.bench_live", bench_live.BENCHMARKS)
 
 
+def gpu_figures(benchmarks: Benchmarks) -> list[Figure]:
+    """Measure on the GPU; none, with a word on stderr, where there is no GPU."""
+    if not bench_gpu.has_gpu():
+        print("  torch sees no GPU here; nothing was measured", file=sys.stderr)
+        return []
+    return run_all("benchmarks.bench_gpu", benchmarks)
+
+
 GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
     "replay": ("Replay benchmarks", replay_figures),
     "venue": ("Venue model benchmarks", lambda: run_all("benchmarks.bench_venue", bench_venue.BENCHMARKS)),
@@ -68,6 +82,10 @@ GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
         "Emulator benchmarks",
         lambda: run_all("benchmarks.bench_emulator", bench_emulator.BENCHMARKS),
     ),
+    "models": ("Model benchmarks", lambda: run_all("benchmarks.bench_models", bench_models.BENCHMARKS)),
+    "attention": ("Attention on a GPU", lambda: gpu_figures(bench_gpu.ATTENTION)),
+    "inference": ("Forecasts on a GPU", lambda: gpu_figures(bench_gpu.INFERENCE)),
+    "train": ("Training on a GPU", lambda: gpu_figures(bench_gpu.TRAIN)),
     "data": ("Import and storage benchmarks", lambda: run_all("benchmarks.bench_data", bench_data.BENCHMARKS)),
 }
 

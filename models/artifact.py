@@ -169,6 +169,20 @@ def load(
     return Loaded(name=path.name, manifest=manifest, model=model, normalizers=normalizers, golden_error=error)
 
 
+def golden_inputs(path: Path, *, trusted: frozenset[str] | None = None) -> RawInputs:
+    """Return the inputs that an artefact was recorded with, its files hashed.
+
+    Raises:
+        DataError: it is refused.
+    """
+    files = read_files(path, trusted=trusted)
+    check_header(GOLDEN, files.golden, None)
+    try:
+        return _golden_inputs(st.load(files.golden))
+    except KeyError as error:
+        raise DataError(f"{path}: golden: {error} is not recorded") from error
+
+
 class Serving:
     """The model that answers: another takes its place once it has passed every check, and not before."""
 

@@ -2,24 +2,43 @@
 
 Each reads [..., D] and returns the fields of `ModelOutput` that it answers, whatever the shape in front; so the same
 head serves a window, a pass over history, and tokens of assets. To add a kind, write a class and register it.
+
+Training begins with a head that says nothing of its own (`begin`): its last layer is zero, and what it answers is its
+*base*, buffers that are fitted to the training targets and kept with the weights. What is learned is a correction of
+that. In units of the volatility the base of `Quantile` is the baseline of volatility-scaled quantiles, so that is where
+a network starts from, and what it falls back to where it has learned nothing.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bot.domain.errors import ConfigError
+from bot.domain.market import F64
 from models.config import HeadConfig
 from models.output import ModelOutput
 
-# Shape letters in this file: X whatever stands in front, D width of the trunk, H horizon, Q level, A asset, C class.
+# Shape letters in this file: X whatever stands in front, D width of the trunk, H horizon, Q level, A asset, C class, N
+# row of training.
 
 _LOG_VAR = (-16.0, 8.0)  # standardised targets: deviations of 3e-4 to 55
+_LOG_SCALE = 3.0  # a correction makes a spread 20 times wider or narrower at most
+_STEP_LEAST = 1e-6  # between two quantiles of the base, in units
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Lessons:
+    """Training targets that a head's base is fitted to, in units; NaN where one is not known."""
+
+    returns_NH: F64
+    log_volatility_NH: F64
+    signal_NH: F64 | None = None  # -1 sell, 0 hold, 1 buy
 
 
 class Head(nn.Module):
@@ -40,6 +59,16 @@ class Head(nn.Module):
             width = hidden
         self.last = nn.Linear(width, outputs)
         self.trunk = nn.Sequential(*layers)
+
+    @torch.no_grad()
+    def begin(self, lessons: Lessons) -> None:
+        """Fit the base to training targets of this head's horizons, and say nothing else yet."""
+        self.last.weight.zero_()
+        self.last.bias.zero_()
+        self.fit_base(lessons)
+
+    def fit_base(self, lessons: Lessons) -> None:
+        """Fit the base; kinds that begin at zero have none."""
 
     def raw(self, h_XD: Tensor) -> Tensor:
         """Return the numbers the answer is made of, in float32 at least: sums and exponentials follow."""
@@ -69,60 +98,109 @@ class Point(Head):
 
 
 class Gaussian(Head):
-    """Mean and variance, for each horizon."""
+    """Mean and variance, for each horizon; the base is no change and the targets' own variance."""
 
     answers = ("mean", "log_var")
+    base_H: Tensor
 
     def __init__(self, cfg: HeadConfig, width: int) -> None:
         super().__init__(cfg, width, 2 * len(cfg.horizons))
+        self.register_buffer("base_H", torch.zeros(len(cfg.horizons)))
+
+    def fit_base(self, lessons: Lessons) -> None:
+        self.base_H.copy_(torch.from_numpy(_log_variance(lessons.returns_NH)))
 
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
         mean, log_var = self.raw(h_XD).chunk(2, dim=-1)
-        return {"mean": mean, "log_var": log_var.clamp(*_LOG_VAR)}
+        return {"mean": mean, "log_var": (self.base_H.to(log_var.dtype) + log_var).clamp(*_LOG_VAR)}
 
 
 class Student(Head):
-    """A Student's t, whose tails are the market's: mean, scale and degrees of freedom, for each horizon."""
+    """A Student's t, whose tails are the market's: mean, scale and degrees of freedom, for each horizon.
+
+    The base is no change, and the scale at which a t with the first degrees of freedom has the targets' variance.
+    """
 
     answers = ("mean", "log_var", "dof")
+    base_H: Tensor
 
     def __init__(self, cfg: HeadConfig, width: int) -> None:
         super().__init__(cfg, width, 3 * len(cfg.horizons))
+        self.register_buffer("base_H", torch.zeros(len(cfg.horizons)))
+
+    def fit_base(self, lessons: Lessons) -> None:
+        dof = 2.01 + math.log1p(math.exp(1.0))
+        self.base_H.copy_(torch.from_numpy(_log_variance(lessons.returns_NH) + math.log((dof - 2) / dof)))
 
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
         mean, log_var, dof = self.raw(h_XD).chunk(3, dim=-1)
+        log_var = (self.base_H.to(log_var.dtype) + log_var).clamp(*_LOG_VAR)
         # Two and less have no variance.
-        return {"mean": mean, "log_var": log_var.clamp(*_LOG_VAR), "dof": 2.01 + F.softplus(dof + 1)}
+        return {"mean": mean, "log_var": log_var, "dof": 2.01 + F.softplus(dof + 1)}
+
+
+class Volatility(Head):
+    """The log of the deviation over each horizon: base plus correction.
+
+    The base is the one number that forecasts the realised variance best by QLIKE: half the log of its mean.
+    """
+
+    answers = ("log_volatility",)
+    base_H: Tensor
+
+    def __init__(self, cfg: HeadConfig, width: int) -> None:
+        super().__init__(cfg, width, len(cfg.horizons))
+        self.register_buffer("base_H", torch.zeros(len(cfg.horizons)))
+
+    def fit_base(self, lessons: Lessons) -> None:
+        variance_H = np.nanmean(np.exp(2 * lessons.log_volatility_NH), axis=0)
+        self.base_H.copy_(torch.from_numpy(0.5 * np.log(variance_H)))
+
+    def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
+        return {"log_volatility": self.base_H + self.raw(h_XD).clamp(-_LOG_SCALE, _LOG_SCALE)}
 
 
 class Quantile(Head):
-    """Quantiles that cannot cross: the median, and steps that are never negative up and down from it.
+    """Quantiles that cannot cross: the median, and steps up and down from it that are above zero.
 
-    Begins as the quantiles of a standard normal, which is what standardised targets are about.
+    The base is the quantiles of the training targets, at first those of a standard normal. Learned are a shift of the
+    median, one log scale of all steps, and a log scale of each: quiet and wild times differ in the one, tails in the
+    other. A correction of zero is the base.
 
     Raises:
         ConfigError: the levels lack the median.
     """
 
     answers = ("quantiles",)
+    base_HQ: Tensor  # the steps between neighbours, and the median in its place
 
     def __init__(self, cfg: HeadConfig, width: int) -> None:
         levels = cfg.quantiles
         if 0.5 not in levels:
             raise ConfigError(f"HeadConfig.quantiles = {list(levels)}: the head starts from the median; add 0.5")
-        super().__init__(cfg, width, len(cfg.horizons) * len(levels))
+        super().__init__(cfg, width, len(cfg.horizons) * (1 + len(levels)))
         self.median = levels.index(0.5)
-        normal = [NormalDist().inv_cdf(level) for level in levels]
-        steps = [_inverse_softplus(high - low) for low, high in itertools.pairwise(normal)]
-        start = torch.tensor([*steps[: self.median], 0.0, *steps[self.median :]])
-        with torch.no_grad():
-            self.last.bias.copy_(start.repeat(len(cfg.horizons)))
+        normal = np.array([NormalDist().inv_cdf(level) for level in levels])
+        self.register_buffer("base_HQ", torch.zeros(len(cfg.horizons), len(levels)))
+        self._set(np.broadcast_to(normal, (len(cfg.horizons), len(levels))))
+
+    def fit_base(self, lessons: Lessons) -> None:
+        self._set(np.nanquantile(lessons.returns_NH, np.array(self.cfg.quantiles), axis=0).T)
+
+    def _set(self, quantiles_HQ: F64) -> None:
+        steps_HQ = np.maximum(np.diff(quantiles_HQ, axis=1), _STEP_LEAST)
+        made_HQ = np.insert(steps_HQ, self.median, quantiles_HQ[:, self.median], axis=1)
+        self.base_HQ.copy_(torch.from_numpy(made_HQ))
 
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
         raw = self.per_horizon(h_XD)
-        median = raw[..., self.median : self.median + 1]
-        down = F.softplus(raw[..., : self.median]).flip(-1).cumsum(-1).flip(-1)
-        up = F.softplus(raw[..., self.median + 1 :]).cumsum(-1)
+        base_HQ = self.base_HQ.to(raw.dtype)
+        scale, each = raw[..., :1], raw[..., 1:]
+        steps = base_HQ * torch.exp((scale + each).clamp(-_LOG_SCALE, _LOG_SCALE))
+        at = self.median
+        median = base_HQ[:, at : at + 1] + each[..., at : at + 1]
+        down = steps[..., :at].flip(-1).cumsum(-1).flip(-1)
+        up = steps[..., at + 1 :].cumsum(-1)
         return {"quantiles": torch.cat([median - down, median, median + up], dim=-1)}
 
 
@@ -139,15 +217,25 @@ class Direction(Head):
 
 
 class Signal3(Head):
-    """Logits of sell, hold and buy, for each horizon; by labels that know the costs."""
+    """Logits of sell, hold and buy, for each horizon; by labels that know the costs. The base is how often each was."""
 
     answers = ("signal_logit",)
+    base_HC: Tensor
 
     def __init__(self, cfg: HeadConfig, width: int) -> None:
         super().__init__(cfg, width, 3 * len(cfg.horizons))
+        self.register_buffer("base_HC", torch.zeros(len(cfg.horizons), 3))
+
+    def fit_base(self, lessons: Lessons) -> None:
+        if lessons.signal_NH is None:
+            return
+        counts_CH = np.stack([(lessons.signal_NH == signal).sum(axis=0) for signal in (-1, 0, 1)])
+        share_HC = ((counts_CH + 1) / (counts_CH + 1).sum(axis=0)).T  # none is impossible because it never was
+        self.base_HC.copy_(torch.from_numpy(np.log(share_HC)))
 
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
-        return {"signal_logit": self.per_horizon(h_XD)}
+        raw = self.per_horizon(h_XD)
+        return {"signal_logit": self.base_HC.to(raw.dtype) + raw}
 
 
 class Regime(Head):
@@ -166,16 +254,28 @@ class Risk(Head):
     """Value at risk: the loss that is exceeded with probability 1 - level, for each horizon and level.
 
     A log return with its sign turned, zero or more, and never less at a higher level. It is of a long position; of a
-    short one ask for the returns' quantiles.
+    short one ask for the returns' quantiles. The base is the quantiles of the losses in training.
     """
 
     answers = ("value_at_risk",)
+    base_HQ: Tensor  # steps from zero up
 
     def __init__(self, cfg: HeadConfig, width: int) -> None:
         super().__init__(cfg, width, len(cfg.horizons) * len(cfg.quantiles))
+        normal = np.array([NormalDist().inv_cdf(level) for level in cfg.quantiles])
+        self.register_buffer("base_HQ", torch.zeros(len(cfg.horizons), len(cfg.quantiles)))
+        self._set(np.broadcast_to(normal, (len(cfg.horizons), len(cfg.quantiles))))
+
+    def fit_base(self, lessons: Lessons) -> None:
+        self._set(np.nanquantile(-lessons.returns_NH, np.array(self.cfg.quantiles), axis=0).T)
+
+    def _set(self, losses_HQ: F64) -> None:
+        steps_HQ = np.maximum(np.diff(np.maximum(losses_HQ, 0.0), axis=1, prepend=0.0), _STEP_LEAST)
+        self.base_HQ.copy_(torch.from_numpy(steps_HQ))
 
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
-        steps = F.softplus(self.per_horizon(h_XD))
+        raw = self.per_horizon(h_XD)
+        steps = self.base_HQ.to(raw.dtype) * torch.exp(raw.clamp(-_LOG_SCALE, _LOG_SCALE))
         return {"value_at_risk": steps.cumsum(-1)}
 
 
@@ -255,14 +355,16 @@ def build_head(cfg: HeadConfig, width: int) -> Head:
     return _KINDS[cfg.kind](cfg, width)
 
 
-def _inverse_softplus(value: float) -> float:
-    return math.log(math.expm1(value))
+def _log_variance(returns_NH: F64) -> F64:
+    made: F64 = np.log(np.nanmean(returns_NH**2, axis=0))
+    return made
 
 
 register_head("point", Point)
 register_head("gaussian", Gaussian)
 register_head("student", Student)
 register_head("quantile", Quantile)
+register_head("volatility", Volatility)
 register_head("direction", Direction)
 register_head("signal3", Signal3)
 register_head("regime", Regime)

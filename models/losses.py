@@ -211,6 +211,8 @@ class Objective(nn.Module):
                 changed["log_var"] = output.log_var + 2 * scale_H.log()
             if output.quantiles is not None and head.kind == "quantile":
                 changed["quantiles"] = output.quantiles * scale_H[:, None]
+            if output.log_volatility is not None and head.kind == "volatility":
+                changed["log_volatility"] = output.log_volatility + scale_H.log()
             if output.value_at_risk is not None and head.kind == "risk":
                 changed["value_at_risk"] = output.value_at_risk * scale_H[:, None]
         return replace(output, **changed)  # type: ignore[arg-type]
@@ -248,6 +250,10 @@ class Objective(nn.Module):
         if loss == "direction":
             each, moved = direction(y, _need(output.dir_logit, "dir_logit", head), self.dead_band)
             return _means(each, known & moved, weights_BTH), head.horizons
+        if head.kind == "volatility":
+            volatility, told = _fill(_need(targets.log_volatility_XH, "log_volatility_XH", head)[..., columns])
+            ours = _need(output.log_volatility, "log_volatility", head)
+            return _means(qlike(2 * (volatility - scale_H.log()), 2 * ours), told, weights_BTH), head.horizons
         if loss == "pinball" and head.kind == "risk":
             each = pinball(-z, _need(output.value_at_risk, "value_at_risk", head), head.quantiles)
         elif loss == "pinball":
@@ -307,6 +313,7 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
     "gaussian": ("gaussian", "qlike"),
     "student": ("student",),
     "quantile": ("pinball",),
+    "volatility": ("qlike",),
     "direction": ("direction",),
     "signal3": ("barrier",),
     "regime": ("regime",),

@@ -18,7 +18,7 @@ from bot.domain.errors import DataError
 from models.config import ModelConfig
 from models.normalizer import TargetUnit
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_BYTES_MAX = 32 << 20
 WEIGHTS, GOLDEN, MANIFEST, SIGNATURE = "weights.safetensors", "golden.safetensors", "manifest.json", "manifest.sig"
 

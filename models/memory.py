@@ -60,7 +60,7 @@ def take_asof(memory: Memory, query_ns_BL: Tensor) -> Tensor:
         DataError: it had said nothing.
     """
     index_BL = asof(memory, query_ns_BL)
-    if bool((index_BL < 0).any()):
+    if not torch.compiler.is_compiling() and bool((index_BL < 0).any()):
         raise DataError(f"{memory.tag}: nothing is known of it at some of the times asked for; begin later")
     return memory.tokens_BMD.gather(1, index_BL[..., None].expand(-1, -1, memory.tokens_BMD.shape[-1]))
 
@@ -132,13 +132,43 @@ class CrossAttend(nn.Module):
             parts.append(shares.view(query_BLD.shape[0], -1, len(self.tags)))
         return torch.cat(parts, dim=1)
 
+    @torch.no_grad()
+    def weights(
+        self, query_BLD: Tensor, query_ns_BL: Tensor, memories: Sequence[Memory]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return by stream how a query's attention falls on its tokens, the mean of all heads, and when each was known.
+
+        Both are [B, L, N], N tokens of the stream; a token that is not seen has weight 0. Absent tokens are left out.
+        """
+        rows, length = query_ns_BL.shape
+        parts = [
+            attention_rows(pairs.q, pairs.k, pairs.spec, pairs.ctx, range(pairs.q.shape[1]))
+            .mean(dim=1)
+            .reshape(rows, -1, pairs.k.shape[1])
+            for pairs in self._chunks(query_BLD, query_ns_BL, memories)
+        ]
+        whole, made, start = torch.cat(parts, dim=1), {}, 0
+        for memory in memories:
+            known_BM = memory.known_ns_BM
+            count = known_BM.shape[1] if self.recent is None else self.recent
+            if self.recent is None:
+                known_BLN = known_BM[:, None].expand(-1, length, -1)
+            else:
+                back = torch.arange(1 - count, 1, device=known_BM.device)
+                at_BLN = (asof(memory, query_ns_BL)[..., None] + back).clamp(min=0)
+                known_BLN = known_BM.gather(1, at_BLN.flatten(1)).view(at_BLN.shape)
+            made[memory.tag] = whole[..., start : start + count], known_BLN
+            start += count
+        return made
+
     def _chunks(self, query_BLD: Tensor, query_ns_BL: Tensor, memories: Sequence[Memory]) -> Iterator["_Pairs"]:
         """Yield queries with the keys that they may see: all at once, or some queries with the recent keys of each."""
         if tuple(memory.tag for memory in memories) != self.tags:
             raise ValueError(f"memories of {[memory.tag for memory in memories]}, and tags are {list(self.tags)}")
         newest = [asof(memory, query_ns_BL) for memory in memories]
         for memory, index_BL in zip(memories, newest, strict=True):
-            if self.absent_SD is None and bool((index_BL < 0).any()):
+            is_needed = self.absent_SD is None and not torch.compiler.is_compiling()
+            if is_needed and bool((index_BL < 0).any()):
                 raise DataError(f"{memory.tag}: nothing is known of it at some of the times asked for; begin later")
         q_BLHd = self.query(self.norm_query(query_BLD)).unflatten(-1, (self.heads, self.d))
         q = rotate(q_BLHd, self._rotation(query_ns_BL, q_BLHd.dtype))
@@ -188,7 +218,7 @@ class CrossAttend(nn.Module):
 
     def _pairs(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, sizes: Sequence[int]) -> "_Pairs":
         """Return queries, the keys they may see, and which stream each key is of."""
-        owner_M = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(q.device)
+        owner_M = torch.cat([torch.full((size,), number, device=q.device) for number, size in enumerate(sizes)])
         if self.absent_SD is not None:
             more_k, more_v = self._absent(self.absent_SD, q.shape[0])
             k, v = torch.cat([k, more_k], dim=1), torch.cat([v, more_v], dim=1)

@@ -16,7 +16,7 @@ from bot.core.features.normalise import FittedNormalizer, fit_normalizer
 from bot.domain.errors import ConfigError, DataError
 from bot.domain.market import F64, I64
 
-# Shape letters in this file: N row, F feature, H horizon.
+# Shape letters in this file: N row, F feature, H horizon, K volatility column, C coefficient.
 F32 = NDArray[np.float32]
 Kind = Literal["standard", "robust"]
 _VOLATILITY_LEAST = 1e-6  # of a bar's return: below, a market that stands still would make targets explode
@@ -98,32 +98,68 @@ def fit(
 
 
 class TargetUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one unit of a network's answer is as a log return.
+    """What one unit of a network's answer is as a log return: the base that a network corrects.
 
     "fixed": the deviation of the horizon's returns in training. "volatility": that of returns divided by what was known
-    of the volatility at the decision, `column` times sqrt(horizon / bar); then a network need not learn that quiet and
-    wild times differ.
+    of the volatility at the decision, the one column times sqrt(horizon / bar); then a network need not learn that
+    quiet and wild times differ. "blend": a product of powers of several columns, the powers of each horizon fitted in
+    training: volatilities of a short, a longer and a long past, as in HAR.
+
+    Raises:
+        ValueError: numbers and names do not fit together.
     """
 
-    kind: Literal["fixed", "volatility"]
+    kind: Literal["fixed", "volatility", "blend"]
     horizons_ns: tuple[int, ...]
     scale: tuple[float, ...]  # [H]
     bar_ns: int  # of the decision bars
-    column: str | None = None  # the feature of the decision scale that tells a bar's deviation
+    columns: tuple[str, ...] = ()  # features of the decision scale, each a deviation of a bar, in the order of `powers`
+    powers: tuple[tuple[float, ...], ...] = ()  # [H][K], of a blend
 
-    def of(self, volatility_N: NDArray[np.floating] | None, rows: int) -> F64:
+    def __post_init__(self) -> None:
+        counts = {"fixed": (0,), "volatility": (1,), "blend": range(1, 65)}[self.kind]
+        if len(self.columns) not in counts or len(self.scale) != len(self.horizons_ns):
+            raise ValueError(f"a {self.kind} unit of {len(self.horizons_ns)} horizons, columns {self.columns}")
+        shape = [len(self.columns)] * len(self.horizons_ns) if self.kind == "blend" else []
+        if [len(each) for each in self.powers] != shape:
+            raise ValueError(f"a {self.kind} unit has powers {self.powers} for columns {self.columns}")
+        numbers = [*self.scale, *(each for row in self.powers for each in row)]
+        if not np.isfinite(numbers).all() or min(self.scale, default=0.0) <= 0:
+            raise ValueError("a unit is made of numbers, and its scales are above zero")
+
+    def of(self, volatility_NK: NDArray[np.floating] | None, rows: int) -> F64:
         """Return [N, H], the unit at each decision.
 
         Args:
-            volatility_N: the column's values as they are, not normalised; None for the kind "fixed".
+            volatility_NK: the columns' values as they are, not normalised; None for the kind "fixed".
         """
         scale_H = np.array(self.scale, dtype=np.float64)
         if self.kind == "fixed":
             return np.broadcast_to(scale_H, (rows, len(scale_H)))
-        if volatility_N is None:
-            raise ValueError(f"the unit needs the feature {self.column}")
-        bar_N = np.maximum(np.asarray(volatility_N, dtype=np.float64), _VOLATILITY_LEAST)
-        return bar_N[:, None] * np.sqrt(np.array(self.horizons_ns) / self.bar_ns) * scale_H
+        if volatility_NK is None or volatility_NK.shape != (rows, len(self.columns)):
+            raise ValueError(f"the unit needs {rows} rows of {', '.join(self.columns)}")
+        bar_NK = np.maximum(np.asarray(volatility_NK, dtype=np.float64), _VOLATILITY_LEAST)
+        root_H = np.sqrt(np.array(self.horizons_ns) / self.bar_ns) * scale_H
+        if self.kind == "volatility":
+            return bar_NK * root_H
+        made_NH = np.empty((rows, len(scale_H)))
+        log_NK = np.log(bar_NK)
+        for column, powers in enumerate(self.powers):
+            # Summed column by column: one row and a slab of thousands give the same bits, a matrix product need not.
+            total_N = np.zeros(rows)
+            for number, power in enumerate(powers):
+                total_N += power * log_NK[:, number]
+            made_NH[:, column] = np.exp(total_N)
+        return made_NH * root_H
+
+    def read(self, names: Sequence[str], values_NF: NDArray[np.floating]) -> F64:
+        """Return [N, H], the unit at rows of the decision scale's features as the engine gives them.
+
+        Raises:
+            ConfigError: a column is not among the features.
+        """
+        at = [column_of(names, column) for column in self.columns]
+        return self.of(values_NF[:, at] if at else None, len(values_NF))
 
 
 def fit_unit(
@@ -131,23 +167,66 @@ def fit_unit(
     *,
     horizons_ns: Sequence[int],
     bar_ns: int,
-    column: str | None,
-    volatility_N: F64 | None,
+    columns: Sequence[str] = (),
+    volatility_NK: F64 | None = None,
+    variance_NH: F64 | None = None,
 ) -> TargetUnit:
-    """Return the unit that gives training targets the deviation 1 around zero; with a column, of kind "volatility".
+    """Return the unit that gives training targets the deviation 1 around zero.
+
+    Args:
+        columns: none for a fixed unit, one for its own volatility, several for a blend of them.
+        variance_NH: realised variances, which the powers of a blend are fitted to.
 
     Raises:
         ConfigError: the returns never move.
     """
-    kind: Literal["fixed", "volatility"] = "fixed" if column is None else "volatility"
+    kind: Literal["fixed", "volatility", "blend"] = ("fixed", "volatility", "blend")[min(len(columns), 2)]
+    powers: tuple[tuple[float, ...], ...] = ()
+    if kind == "blend":
+        if volatility_NK is None or variance_NH is None:
+            raise ValueError("a blend is fitted to volatilities and realised variances")
+        log_NK = np.log(np.maximum(volatility_NK, _VOLATILITY_LEAST))
+        powers = tuple(_fit_powers(log_NK, variance_N) for variance_N in variance_NH.T)
     plain = TargetUnit(
-        kind=kind, horizons_ns=tuple(horizons_ns), scale=(1.0,) * len(horizons_ns), bar_ns=bar_ns, column=column
+        kind=kind,
+        horizons_ns=tuple(horizons_ns),
+        scale=(1.0,) * len(horizons_ns),
+        bar_ns=bar_ns,
+        columns=tuple(columns),
+        powers=powers,
     )
-    scaled_NH = returns_NH / plain.of(volatility_N, len(returns_NH))
+    scaled_NH = returns_NH / plain.of(volatility_NK, len(returns_NH))
     scale = np.sqrt(np.mean(scaled_NH**2, axis=0))
     if not (np.isfinite(scale) & (scale > 0)).all():
         raise ConfigError("the returns to be learned never move, or are no numbers; choose another range of time")
     return msgspec.structs.replace(plain, scale=tuple(map(float, scale)))
+
+
+def _fit_powers(log_NK: F64, variance_N: F64) -> tuple[float, ...]:
+    """Return the powers p that make exp(c + 2 log p) the best forecast of the variance by quasi-likelihood.
+
+    That is the loss QLIKE, convex in (c, p); Newton's method from the regression of log variances. It is told apart
+    from that regression by what it makes of single bars, whose squared return may be next to nothing.
+
+    Source: Patton 2011 for the loss; Corsi 2009 for the regression on volatilities of several pasts.
+    """
+    mean_K = log_NK.mean(axis=0)
+    x_NC = np.column_stack([np.ones(len(log_NK)), log_NK - mean_K])
+    # A little towards equal shares: columns that say the same do not take from one another what they then give back.
+    share = np.full(x_NC.shape[1], 1 / log_NK.shape[1])
+    ridge_C = np.full(x_NC.shape[1], 1e-4)
+    share[0], ridge_C[0] = 0.0, 0.0
+    beta_C = share.copy()
+    beta_C[0] = 0.5 * np.log(np.mean(variance_N * np.exp(-2 * x_NC[:, 1:] @ beta_C[1:])))
+    for _ in range(100):
+        quotient_N = variance_N * np.exp(-2 * x_NC @ beta_C)
+        slope_C = x_NC.T @ (1 - quotient_N) / len(x_NC) + ridge_C * (beta_C - share)
+        curve_CC = (x_NC * (2 * quotient_N)[:, None]).T @ x_NC / len(x_NC) + np.diag(ridge_C + 1e-12)
+        step_C = np.linalg.solve(curve_CC, slope_C)
+        beta_C = beta_C - step_C * min(1.0, 0.5 / max(1e-300, float(np.abs(step_C).max())))
+        if np.abs(step_C).max() < 1e-9:
+            break
+    return tuple(float(each) for each in beta_C[1:])
 
 
 def column_of(names: Sequence[str], column: str) -> int:

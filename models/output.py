@@ -19,6 +19,7 @@ class ModelOutput:
     log_var: Tensor | None = None  # [..., H] of a Gaussian; of a Student's t the log of its squared scale
     dof: Tensor | None = None  # [..., H] degrees of freedom of a Student's t, more than 2
     quantiles: Tensor | None = None  # [..., H, Q], ascending in Q
+    log_volatility: Tensor | None = None  # [..., H] log of the deviation of the return over the horizon
     dir_logit: Tensor | None = None  # [..., H] of the probability that the return is positive
     signal_logit: Tensor | None = None  # [..., H, 3]: sell, hold, buy
     regime_logit: Tensor | None = None  # [..., C]

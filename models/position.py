@@ -281,6 +281,7 @@ class Clock(nn.Module):
         return (time_ns_BL - start).double() / (starts[number] - start).double()
 
 
+_KEPT = "kept_constants"  # the names of those buffers whose bits are float64
 _KINDS: dict[str, Callable[[PosConfig, Sizes], Position]] = {}
 
 
@@ -345,10 +346,19 @@ def _starts(period: str) -> Tensor:
 def _keep(module: nn.Module, name: str, values: Tensor) -> None:
     """Give a module a float64 constant that follows it to a device but not to a dtype: a float32 angle would be off."""
     module.register_buffer(name, values.view(torch.int64), persistent=False)
+    setattr(module, _KEPT, (*getattr(module, _KEPT, ()), name))
 
 
 def _kept(module: nn.Module, name: str) -> Tensor:
-    return _buffer(module, name).view(torch.float64)
+    found = _buffer(module, name)
+    return found if found.dtype == torch.float64 else found.view(torch.float64)
+
+
+def unpack_constants(model: nn.Module) -> None:
+    """Store the float64 constants of a network as float64: in a copy for formats that cannot read an integer's bits."""
+    for module in model.modules():
+        for name in getattr(module, _KEPT, ()):
+            setattr(module, name, _kept(module, name))
 
 
 def _buffer(module: nn.Module, name: str) -> Tensor:

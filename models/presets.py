@@ -92,6 +92,10 @@ def _recurrent(features: tuple[str, ...], length: int, number: int) -> Recurrent
     return RecurrentConfig(depth=3, width=256, features=features, cell="lstm", drop=0.2)
 
 
+def _recurrent_small(features: tuple[str, ...], length: int, number: int) -> RecurrentConfig:
+    return RecurrentConfig(depth=1, width=48, features=features, cell="lstm", drop=0.0)
+
+
 def _quantile(horizons: tuple[str, ...]) -> HeadConfig:
     return HeadConfig(kind="quantile", horizons=horizons, quantiles=LEVELS)
 
@@ -114,6 +118,15 @@ def _gaussian(horizons: tuple[str, ...]) -> HeadConfig:
 
 def _direction(horizons: tuple[str, ...]) -> HeadConfig:
     return HeadConfig(kind="direction", horizons=horizons)
+
+
+def _volatility(horizons: tuple[str, ...]) -> HeadConfig:
+    return HeadConfig(kind="volatility", horizons=horizons)
+
+
+def _faint_direction(horizons: tuple[str, ...]) -> HeadConfig:
+    # Its gradient is almost all noise: beside heads that can learn something it must not lead the trunk.
+    return HeadConfig(kind="direction", horizons=horizons, weight=0.05)
 
 
 def _signal(horizons: tuple[str, ...]) -> HeadConfig:
@@ -146,13 +159,19 @@ _GRID = _transformer(width=64, heads=1, depth=2, ways="back", kinds=("calendar",
 _TABULAR = _transformer(width=64, heads=1, depth=3, ways="both", kinds=())
 _MIGT = _transformer(width=64, heads=1, depth=4, ways="both", kinds=("calendar",), in_norm="gated")
 _PRICE = _transformer(width=256, heads=4, depth=4, ways="back", kinds=_STREAMED)
+_NARROW = _transformer(width=32, heads=2, depth=2, ways="both", kinds=_STREAMED)
+_NARROW_BACK = _transformer(width=32, heads=2, depth=3, ways="back", kinds=_STREAMED)
+_NARROW_MIGT = _transformer(width=16, heads=1, depth=2, ways="both", kinds=("calendar",), in_norm="gated")
+_NARROW_TABULAR = _transformer(width=32, heads=2, depth=2, ways="both", kinds=())
 _SEEN = FusionConfig(kind="cross+sum", heads=2, recent=16)
 _ABSENT = FusionConfig(kind="cross", heads=2, recent=32, absent="token")
 
+_ALL = (_quantile, _volatility, _faint_direction)
+
 _Preset = tuple[str, tuple[int, ...], _Encoder, FusionConfig | None, tuple[_Head, ...]]
 _PRESETS: dict[str, _Preset] = {
-    "flagship-full": ("flagship", _FOUR, _BAND, _SEEN, (_quantile, _direction)),
-    "flagship-small": ("flagship", (96, 48, 24), _BAND_SMALL, _SEEN, (_quantile, _direction)),
+    "flagship-full": ("flagship", _FOUR, _BAND, _SEEN, _ALL),
+    "flagship-small": ("flagship", (96, 48, 24), _BAND_SMALL, _SEEN, _ALL),
     "multiscale": ("multiscale", _FOUR, _BOTH, FusionConfig(kind="cross+sum"), (_point, _direction)),
     "multiscale-attention": ("multiscale", _FOUR, _BOTH, FusionConfig(kind="cross"), (_point, _direction)),
     "multiscale-gates": ("multiscale", _FOUR, _BOTH, FusionConfig(kind="concat"), (_point, _direction)),
@@ -168,6 +187,13 @@ _PRESETS: dict[str, _Preset] = {
     "patchtst": ("patchtst", (288,), _TABULAR, None, (_quantile,)),
     "itransformer": ("itransformer", (288,), _TABULAR, None, (_quantile,)),
     "dlinear": ("dlinear", (288,), _TABULAR, None, (_quantile,)),
+    # For a CPU: minutes of one core, on a few hundred thousand decisions.
+    "multiscale-small": ("multiscale", (48, 48, 24), _NARROW, FusionConfig(kind="cross+sum"), _ALL),
+    "longctx-small": ("longctx", (192,), _NARROW_BACK, None, _ALL),
+    "migt-small": ("migt", (16,), _NARROW_MIGT, None, _ALL),
+    "lstm-small": ("lstm", (48,), _recurrent_small, None, _ALL),
+    "patchtst-small": ("patchtst", (96,), _NARROW_TABULAR, None, _ALL),
+    "dlinear-small": ("dlinear", (48,), _NARROW_TABULAR, None, _ALL),
     "price-predictor": ("longctx", (128,), _PRICE, None, (_gaussian, _quantile)),
     "signal-generator": ("longctx", (128,), _PRICE, None, (_signal,)),
     "risk-assessor": ("longctx", (128,), _PRICE, None, (_risk, _quantile)),

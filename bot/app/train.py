@@ -116,10 +116,8 @@ def _train(
     config = model_config(settings, schema)
     registry.describe(config)  # what cannot be built is said before anything is computed
     syllabus = Syllabus(config.heads, decision_ns=training_data.decision_ns(settings))
-    column = settings.labels.unit or None
-    if column is not None and column not in schema.names:
-        column = _the_column(schema, column)
-        settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"unit": column})})
+    columns = tuple(_the_column(schema, each) for each in settings.labels.units)
+    settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"unit": columns})})
     files = training_data.data_files(settings, lambda done, days: watch.progress("sample market", done / days, "made"))
     path = _panel_path(settings, schema, syllabus, files, watch, processes)
     panel = open_panel(path)
@@ -131,7 +129,7 @@ def _train(
     folds: list[dict[str, Any]] = []
     newest: Finished | None = None
     for number in range(1, len(splits.folds) + 1):
-        prepared = prepare_fold(settings, session, panel, splits, number, column)
+        prepared = prepare_fold(settings, session, panel, splits, number, columns)
         stage = f"fold {number} of {len(splits.folds)}"
         around = Surroundings(
             directory=work,
@@ -227,6 +225,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         epochs=told.epochs,
         batch=told.batch,
         segment=told.segment,
+        thin=told.thin,
         rate=told.rate,
         rate_floor=told.rate_floor,
         warm_up=told.warm_up,
@@ -244,11 +243,13 @@ def _plan(settings: TrainSettings) -> TrainPlan:
 
 
 def _the_column(schema: FeatureSchema, wanted: str) -> str:
-    """Return the one column that begins with a feature's name; parameters belong to a column's name.
+    """Return the column of that name, or the one that begins with it; parameters belong to a column's name.
 
     Raises:
         ConfigError: there is none, or several.
     """
+    if wanted in schema.names:
+        return wanted
     found = [name for name in schema.names if name.startswith(f"{wanted}_")]
     if len(found) != 1:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """Folds of a training: who has which role, and the samples in the units of a fold's own training stretch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,12 @@ def _samples(session: Session, panel: Panel, normalizers: Mapping[str, Normalize
 
 
 def prepare_fold(
-    settings: TrainSettings, session: Session, panel: Panel, splits: Splits, number: int, column: str | None
+    settings: TrainSettings, session: Session, panel: Panel, splits: Splits, number: int, columns: Sequence[str]
 ) -> Prepared:
     """Return a fold, by number from 1, with features and targets in the units of its own training stretch.
 
     Args:
-        column: the feature that the unit of targets is made of; None for a fixed unit.
+        columns: the features that the unit of targets is made of; none for a fixed unit.
     """
     split, syllabus = splits.folds[number - 1], session.syllabus
     trained_ns = splits.known_ns[split.train]
@@ -110,13 +110,14 @@ def prepare_fold(
     normalizers, fits = panel.fit(from_ns=from_ns, to_ns=to_ns, kind=told.kind, limit=told.limit)
     samples = _samples(session, panel, normalizers)
     returns_NH = syllabus.rows_of(samples, "return")[split.train]
-    volatility_N = syllabus.volatility_of(samples, column)
+    volatility_NK = syllabus.volatility_of(samples, columns)
     unit = fit_unit(
         returns_NH,
         horizons_ns=syllabus.horizons_ns,
         bar_ns=syllabus.decision_ns,
-        column=column,
-        volatility_N=None if volatility_N is None else volatility_N[split.train],
+        columns=columns,
+        volatility_NK=None if volatility_NK is None else volatility_NK[split.train],
+        variance_NH=np.exp(2 * syllabus.rows_of(samples, "log_volatility")[split.train]),
     )
     taught, all_returns_NH, variance_NH, unit_NH = unit_of(syllabus, samples, unit)
     fold = Fold(

@@ -225,9 +225,9 @@ def _labels(
             parts.append(_renamed(step, STEP, step.values[:, 0]))
     except ValueError as error:
         raise ConfigError(f"model.horizons: {error}") from error
-    if told.unit:
-        column = schema.names.index(told.unit)
-        parts.append(_renamed(parts[0], UNIT, rows.values[:, column].astype(np.float64)))
+    for number, name in enumerate(told.units):
+        column = schema.names.index(name)
+        parts.append(_renamed(parts[0], f"{UNIT}_{number}", rows.values[:, column].astype(np.float64)))
     return join_labels(parts)
 
 

@@ -29,7 +29,7 @@ def train(
     """
     settings = load_train(config, overrides)
     logs.configure(settings.log.level)
-    stages = _Stages(is_quiet=os.environ.get("RANK", "0") != "0")
+    stages = Stages(is_quiet=os.environ.get("RANK", "0") != "0")
     watch = Stopwatch()
 
     def work(flag: StopFlag) -> training.TrainDone | None:
@@ -60,7 +60,7 @@ def train(
     print_result(result, as_json)
 
 
-class _Stages:
+class Stages:
     """A bar for each stage, one after another; on a terminal the one before vanishes."""
 
     def __init__(self, *, is_quiet: bool) -> None:
@@ -79,7 +79,7 @@ class _Stages:
             self._stage, self._tell = stage, self._stack.enter_context(progress(stage))
         self._tell(part, text)
 
-    def __enter__(self) -> "_Stages":
+    def __enter__(self) -> "Stages":
         return self
 
     def __exit__(self, *_: object) -> None:

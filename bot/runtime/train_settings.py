@@ -54,14 +54,22 @@ class ModelSettings(_Section):
 class LabelSettings(_Section):
     """What is learned: log returns from the decision bar's close over each horizon, in a unit of their own size."""
 
-    unit: str = Field(
+    unit: str | tuple[str, ...] = Field(
         "ewma_volatility",
-        description='the feature that tells a bar\'s deviation at the decision, by column name; "" for a fixed unit',
+        description='the feature that tells a bar\'s deviation at the decision, by column name; "" for a fixed unit; '
+        "several for a blend of their powers, fitted in training",
     )
     hole_max: Duration = Field(0, ge=0, description="longest hole in the data that a horizon may touch")
     fee_rate: float = Field(0.00055, ge=0, lt=0.01, description="each way, for labels that know costs")
     spread_bps: float = Field(1.0, ge=0, lt=1000, description="between best bid and ask, for labels that know costs")
     barrier: float = Field(2.0, gt=0, le=100, description="profit barrier of signal labels, in units; stop: half of it")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Return the columns of the unit, none for a fixed one."""
+        if isinstance(self.unit, str):
+            return (self.unit,) if self.unit else ()
+        return self.unit
 
 
 class SplitSettings(_Section):
@@ -91,6 +99,7 @@ class TrainingSettings(_Section):
     epochs: int = Field(5, ge=1, le=10_000)
     batch: int = Field(16, ge=1, le=1_000_000, description="windows, or stretches, a step")
     segment: int = Field(256, ge=1, le=1_000_000, description="decisions of a stretch, for systems that read stretches")
+    thin: int = Field(1, ge=1, le=100_000, description="one of so many windows is in an epoch, others in the next")
     rate: float = Field(1e-3, gt=0, le=1, description="the greatest learning rate")
     rate_floor: float = Field(0.02, ge=0, le=1, description="the last one, in parts of the greatest")
     warm_up: float = Field(0.05, ge=0, lt=1, description="the part of all steps in which the rate grows")

@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from bot.domain.errors import ConfigError
@@ -100,7 +101,7 @@ def attend(
         ConfigError: no kernel can.
         DataError: `visible_BLM` leaves a query without a key.
     """
-    if ctx.visible_BLM is not None:
+    if ctx.visible_BLM is not None and not torch.compiler.is_compiling():
         need_keys(ctx.visible_BLM)
     return select(spec, caps, name).backend.run(q, k, v, spec, ctx)
 

@@ -31,7 +31,8 @@ from models.evaluation.forecast_set import ForecastSet
 # Shape letters in this file: N decision, H horizon, Q quantile level.
 _BINS = 10  # of the reliability of probabilities, of equal numbers of decisions
 _PERIODS = 24  # stretches of time of equal numbers of decisions, for coverage over time
-LOSSES = ("pinball", "crps", "squared_error", "brier", "qlike")  # what models are compared by
+# What models are compared by; the interval score is of the widest interval.
+LOSSES = ("pinball", "crps", "interval_score", "squared_error", "brier", "qlike")
 
 
 class Bin(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +155,8 @@ def losses(forecasts: ForecastSet, horizon: int, dead_band: float = 0.0) -> dict
         "squared_error": (y_N - forecasts.point_NH[known, horizon]) ** 2,
         "brier": np.where(moved_N, scores.brier(forecasts.up_NH[known, horizon], y_N), 0.0),
     }
+    for low, high, nominal in forecasts.pairs()[:1]:
+        made["interval_score"] = scores.interval_score(y_N, q_NQ[:, low], q_NQ[:, high], nominal)
     volatility = volatility_columns(forecasts, horizon)
     if volatility is not None:
         told_N, realised_N, variance_N = volatility

@@ -17,6 +17,7 @@ from models.evaluation.strategy import StrategyStatistics
 FORMAT = 1
 # Metric, heading, factor for the eye, digits. The widest interval follows; the others stand in the JSON.
 _COLUMNS = (
+    ("pinball", "Pinball, bps", 1e4, 3),
     ("crps", "CRPS, bps", 1e4, 3),
     ("rmse_ratio", "RMSE / naive", 1, 4),
     ("direction_accuracy", "Direction", 1, 3),
@@ -93,7 +94,8 @@ def to_markdown(results: Results) -> str:
         parts.append(f"Evaluations on this hold-out so far, this one included: {results.trials}.")
     horizons = sorted({scores.horizon_ns for model in results.models for scores in model.horizons})
     for horizon_ns in horizons:
-        parts += [f"## {format_duration(horizon_ns)}", _figures(results, horizon_ns), _skills(results, horizon_ns)]
+        parts.append(f"## {format_duration(horizon_ns)}")
+        parts += [table(results, horizon_ns) for table in (_figures, _coverage, _skills)]
     if results.strategies:
         parts += ["## Strategies", _strategies(results)]
     first = results.models[0].sampling
@@ -109,7 +111,7 @@ def _figures(results: Results, horizon_ns: int) -> str:
     widest = next((name.removeprefix("coverage_") for name in rows[0][1].metrics if name.startswith("coverage_")), "")
     wanted = (
         *_COLUMNS,
-        (f"coverage_{widest}", f"Coverage of {widest}", 1, 3),
+        (f"interval_score_{widest}", f"Score of {widest}, bps", 1e4, 1),
         (f"width_{widest}", f"Width of {widest}, bps", 1e4, 1),
     )
     shown = [column for column in wanted if any(column[0] in scores.metrics for _, scores in rows)]
@@ -124,11 +126,28 @@ def _figures(results: Results, horizon_ns: int) -> str:
     return _table(["Model", "Decisions", *(heading for _, heading, _, _ in shown)], lines)
 
 
+def _coverage(results: Results, horizon_ns: int) -> str:
+    """Return the coverage of the widest interval, over all and by state of the market."""
+    lines: list[list[str]] = []
+    heading: list[str] = []
+    for model in results.models:
+        for scores in model.horizons:
+            widest = next((name for name in scores.metrics if name.startswith("coverage_")), None)
+            if scores.horizon_ns != horizon_ns or widest is None:
+                continue
+            regimes = {name: found[widest] for name, found in scores.regimes.items()}
+            heading = heading or [f"Coverage of {widest.removeprefix('coverage_')}", "All", *regimes]
+            cells = [scores.metrics[widest], *regimes.values()]
+            lines.append([_name(results, model.model), *(_interval(cell, 1, 3) for cell in cells)])
+    return _table(heading, lines) if lines else ""
+
+
 def _skills(results: Results, horizon_ns: int) -> str:
     lines = []
     for model in results.models:
         for scores in model.horizons:
-            if scores.horizon_ns != horizon_ns:
+            # What baselines are worth beside one another stands in the JSON.
+            if scores.horizon_ns != horizon_ns or model.model in results.baselines:
                 continue
             for baseline, against in scores.against.items():
                 cells = [

@@ -4,9 +4,10 @@ A window system answers one decision a row: its batch holds B samples and their 
 every bar in one pass, so its batch holds B *segments* of T decisions that follow one another, each with as many bars
 before its first decision as the network looks back. Those bars warm it up and count for nothing.
 
-One epoch counts every decision exactly once. Where a stretch is cut is drawn anew in every epoch; a piece that is
-shorter than T is lengthened by decisions of the same stretch that count elsewhere, so that shapes stay the same. All of
-it is a function of (seed, epoch): position in the order is two numbers, and training goes on from them exactly.
+One epoch counts every decision exactly once, unless it is thinned. Where a stretch is cut is drawn anew in every epoch;
+a piece that is shorter than T is lengthened by decisions of the same stretch that count elsewhere, so that shapes stay
+the same. All of it is a function of (seed, epoch): position in the order is two numbers, and training goes on from them
+exactly.
 """
 
 import hashlib
@@ -74,14 +75,28 @@ class Order:
         segment: T, decisions a row; 1 for window systems.
         decision_ns: the length of the decision bars.
         seed: another seed, another order; None for the order of time, as for evaluation.
+        thin: of windows, which overlap almost wholly, one of so many is in an epoch, its neighbours in the next ones;
+            in the order of time always the same ones.
     """
 
     def __init__(
-        self, samples: SampleSet, rows: I64, *, batch: int, segment: int, decision_ns: int, seed: int | None
+        self,
+        samples: SampleSet,
+        rows: I64,
+        *,
+        batch: int,
+        segment: int,
+        decision_ns: int,
+        seed: int | None,
+        thin: int = 1,
     ) -> None:
-        if batch < 1 or segment < 1:
-            raise ValueError("batch and segment must be positive")
-        self._batch, self._segment, self._seed = batch, segment, seed
+        if batch < 1 or segment < 1 or thin < 1:
+            raise ValueError("batch, segment and thin must be positive")
+        if thin > 1 and segment > 1:
+            raise ConfigError(
+                f"train.thin = {thin}: stretches are learned whole; thin is for systems that read windows"
+            )
+        self._batch, self._segment, self._seed, self._thin = batch, segment, seed, thin
         breaks = np.flatnonzero(
             (np.diff(rows) != 1)
             | (np.diff(samples.instrument[rows]) != 0)
@@ -95,9 +110,10 @@ class Order:
     def epoch(self, number: int) -> list[Chosen]:
         """Return the batches of an epoch."""
         if self._segment == 1:
-            order = _shuffled(len(self._rows), self._seed, number)
+            rows = self._rows[(0 if self._seed is None else number % self._thin) :: self._thin]
+            order = _shuffled(len(rows), self._seed, number)
             return [
-                Chosen(rows_BT=self._rows[part][:, None], counts_BT=np.ones((len(part), 1), dtype=np.bool_))
+                Chosen(rows_BT=rows[part][:, None], counts_BT=np.ones((len(part), 1), dtype=np.bool_))
                 for part in _parts(order, self._batch)
             ]
         by_length: dict[int, list[tuple[int, int, int]]] = {}
@@ -112,7 +128,7 @@ class Order:
         return [batches[at] for at in _shuffled(len(batches), self._seed, number, "batches")]
 
     def __len__(self) -> int:
-        """Return how many decisions an epoch counts."""
+        """Return how many decisions there are; an epoch counts all of them, or one of every `thin`."""
         return len(self._rows)
 
     def _pieces(self, stretch: int, length: int, epoch: int) -> Iterator[tuple[int, int, int, int]]:

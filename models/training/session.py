@@ -29,13 +29,14 @@ from models.training.processes import Processes
 from models.training.samples import SampleSet
 from models.training.segments import Gatherer, Order, role_weights
 from models.training.splits import Split
-from models.training.teaching import Syllabus, Teacher, forecasting_head
+from models.training.teaching import Syllabus, Teacher, begin, forecasting_head
 from models.training.tensors import model_input
 from models.training.trainer import Trained, Trainer, TrainPlan, reproducible
 from models.training.weights import average_uniqueness
 
 # Shape letters in this file: N sample, H horizon, Q level.
 Residual = tuple[tuple[float, ...], ...]  # [H][Q]
+_ASKED = ("quantiles", "mean", "log_var", "log_volatility", "dir_logit")  # what forecasts are made of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -117,6 +118,7 @@ class Session:
         weighted = role_weights(samples, rows, weights)
         with reproducible(self._plan.seed, threads=around.threads):
             model = build(self.config)
+            begin(model, self.syllabus, samples, rows)
             teacher = Teacher(self.config.heads, self.syllabus, samples.target_names)
             from_step = checkpoint.newest_step(directory / "checkpoints") or 0
             journal = Journal(directory, from_step=from_step) if around.processes.is_first else None
@@ -128,8 +130,8 @@ class Session:
                     teacher.score,
                     plan=self._plan,
                     gatherer=self._gatherer(weighted),
-                    train=self._order(weighted, rows, seed=self._plan.seed),
-                    validation=self._order(weighted, fold.split.validation, seed=None),
+                    train=self._order(weighted, rows, seed=self._plan.seed, thin=self._plan.thin),
+                    validation=self._order(weighted, fold.split.validation, seed=None, thin=self._plan.thin),
                     directory=directory,
                     fingerprint=self._fold_fingerprint(fold),
                     told=watcher,
@@ -169,10 +171,26 @@ class Session:
     ) -> ForecastSet:
         """Return what the model says at some samples, as log returns, beside what happened."""
         head = self._head()
-        columns = self._horizon_columns(head)
-        made = quantiles_of(self._ask(model, fold.samples, rows, threads), residual).double().numpy()
-        made = made * fold.unit_NH[rows][:, columns][:, :, None]
-        return self._set(name, fold, rows, made if offsets is None else offsets.apply(made))
+        unit_NH = fold.unit_NH[rows][:, self._horizon_columns(head)]
+        said = self._ask(model, fold.samples, rows, threads)
+        made = quantiles_of(said, residual).double().numpy() * unit_NH[:, :, None]
+        deviation_NH = up_NH = None
+        if said.log_volatility is not None and self._asked_alike("volatility", head):
+            deviation_NH = np.exp(said.log_volatility.double().numpy()) * unit_NH
+        if said.dir_logit is not None and self._asked_alike("direction", head):
+            up_NH = torch.sigmoid(said.dir_logit.double()).numpy()
+        return self._set(
+            name,
+            fold,
+            rows,
+            made if offsets is None else offsets.apply(made),
+            deviation_NH=deviation_NH,
+            up_probability_NH=up_NH,
+        )
+
+    def _asked_alike(self, kind: str, head: HeadConfig) -> bool:
+        """Return whether a head of that kind answers for the horizons of the forecasts."""
+        return any(each.kind == kind and each.horizons == head.horizons for each in self.config.heads)
 
     def baselines(self, fold: Fold, rows: I64) -> list[ForecastSet]:
         """Return what the training returns alone would say: their quantiles, plain, and in units of the volatility."""
@@ -198,7 +216,7 @@ class Session:
         gatherer = Gatherer(fold.samples, self._lengths, segment=segment, decision_ns=self.syllabus.decision_ns)
         return gatherer.gather(chosen), gatherer.bars_of(chosen)
 
-    def _set(self, name: str, fold: Fold, rows: I64, quantiles_NHQ: F64) -> ForecastSet:
+    def _set(self, name: str, fold: Fold, rows: I64, quantiles_NHQ: F64, **columns_NH: F64 | None) -> ForecastSet:
         head, samples = self._head(), fold.samples
         columns = self._horizon_columns(head)
         order = np.lexsort((samples.instrument[rows], samples.close_ns[rows]))
@@ -212,6 +230,7 @@ class Session:
             quantiles_NHQ=np.ascontiguousarray(quantiles_NHQ[order]),
             instrument_N=samples.instrument[rows].astype(np.int64) if len(samples.instruments) > 1 else None,
             realised_variance_NH=fold.variance_NH[rows][:, columns],
+            **{name: None if each is None else each[order] for name, each in columns_NH.items()},
         )
 
     @torch.no_grad()
@@ -226,18 +245,18 @@ class Session:
                 said = model(model_input(gatherer.gather(chosen))).asked()
                 counts = torch.from_numpy(chosen.counts_BT)
                 at = torch.from_numpy(place[chosen.rows_BT[chosen.counts_BT]])
-                for name in ("quantiles", "mean", "log_var"):
+                for name in _ASKED:
                     if name in said:
                         picked = said[name][counts]
                         if name not in answers:
                             answers[name] = picked.new_full((len(rows), *picked.shape[1:]), float("nan"))
                         answers[name][at] = picked
-        return ModelOutput(quantiles=answers.get("quantiles"), mean=answers.get("mean"), log_var=answers.get("log_var"))
+        return ModelOutput(**answers)  # type: ignore[arg-type]  # `aux` is no tensor, and none is called so
 
     def _gatherer(self, samples: SampleSet) -> Gatherer:
         return Gatherer(samples, self._lengths, segment=self.segment, decision_ns=self.syllabus.decision_ns)
 
-    def _order(self, samples: SampleSet, rows: I64, *, seed: int | None) -> Order:
+    def _order(self, samples: SampleSet, rows: I64, *, seed: int | None, thin: int = 1) -> Order:
         return Order(
             samples,
             rows,
@@ -245,6 +264,7 @@ class Session:
             segment=self.segment,
             decision_ns=self.syllabus.decision_ns,
             seed=seed,
+            thin=thin,
         )
 
     def _head(self) -> HeadConfig:
@@ -279,7 +299,7 @@ def unit_of(syllabus: Syllabus, samples: SampleSet, unit: TargetUnit) -> tuple[S
     """Return the samples in units of their targets; returns and realised variances as they are; and the units."""
     returns_NH = syllabus.rows_of(samples, "return")
     variance_NH = np.exp(2 * syllabus.rows_of(samples, "log_volatility"))
-    unit_NH = np.asarray(unit.of(syllabus.volatility_of(samples, unit.column), len(samples)))
+    unit_NH = np.asarray(unit.of(syllabus.volatility_of(samples, unit.columns), len(samples)))
     return syllabus.taught(samples, unit), returns_NH, variance_NH, unit_NH
 
 

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from bot.core.durations import format_duration, parse_duration
 from bot.domain.errors import ConfigError
-from bot.domain.market import F64
+from bot.domain.market import F64, I64
 from models.config import HeadConfig
+from models.heads import Head, Lessons
 from models.losses import Objective, Targets, horizons_of, pinball
 from models.normalizer import TargetUnit
 from models.output import ModelOutput
 from models.training.samples import SampleSet
 
 # Shape letters in this file: N sample, B row, T decision, K column, H horizon.
-UNIT = "unit"  # the column of what is known of the volatility at each decision
+UNIT = "unit"  # the columns of what is known of the volatility at each decision: unit_0, unit_1, ...
 STEP = "step"  # the log return to the next decision
 _FORECASTS = ("quantile", "student", "gaussian", "point")
 
@@ -53,13 +54,14 @@ class Syllabus:
         columns = [samples.target_names.index(f"{kind}_{span}") for span in self._spans]
         return samples.targets[:, columns]
 
-    def volatility_of(self, samples: SampleSet, unit_column: str | None) -> F64 | None:
-        """Return [N], what the unit is made of; None for a fixed unit."""
-        return None if unit_column is None else samples.targets[:, samples.target_names.index(UNIT)]
+    def volatility_of(self, samples: SampleSet, columns: Sequence[str]) -> F64 | None:
+        """Return [N, K], what the unit is made of; None for a fixed unit."""
+        at = [samples.target_names.index(f"{UNIT}_{number}") for number in range(len(columns))]
+        return samples.targets[:, at] if at else None
 
     def taught(self, samples: SampleSet, unit: TargetUnit) -> SampleSet:
         """Return the samples with targets in their unit."""
-        unit_NH = unit.of(self.volatility_of(samples, unit.column), len(samples))
+        unit_NH = unit.of(self.volatility_of(samples, unit.columns), len(samples))
         targets = samples.targets.copy()
         for number, span in enumerate(self._spans):
             for kind in ("return", "log_volatility"):
@@ -127,3 +129,24 @@ class Teacher(nn.Module):
 def forecasting_head(heads: Sequence[HeadConfig]) -> HeadConfig | None:
     """Return the head whose answers become quantiles of the return; None where there is none."""
     return next((head for kind in _FORECASTS for head in heads if head.kind == kind), None)
+
+
+def begin(model: nn.Module, syllabus: Syllabus, samples: SampleSet, rows: I64) -> None:
+    """Make every head of a model begin at its base: what the training targets are without looking at any input.
+
+    Args:
+        samples: with targets in their unit.
+        rows: those trained on.
+    """
+    kinds = ("return", "log_volatility", *(("barrier",) if syllabus.wants_barriers else ()))
+    known = {kind: syllabus.rows_of(samples, kind)[rows] for kind in kinds}
+    for head in model.modules():
+        if isinstance(head, Head):
+            columns = [syllabus.horizons.index(each) for each in head.cfg.horizons]
+            head.begin(
+                Lessons(
+                    returns_NH=known["return"][:, columns],
+                    log_volatility_NH=known["log_volatility"][:, columns],
+                    signal_NH=known["barrier"][:, columns] if "barrier" in known else None,
+                )
+            )

@@ -42,6 +42,7 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     batch: int
     segment: int
     rate: float
+    thin: int = 1  # windows: one of so many in an epoch
     rate_floor: float = 0.02
     warm_up: float = 0.05  # of all steps
     decay: float = 0.01
@@ -171,6 +172,8 @@ class Trainer:
         if self._processes.world > 1:
             step_module = DistributedDataParallel(self._objective, find_unused_parameters=True)
         self._objective.train()
+        if self._step == 0:
+            self._evaluate()  # what training begins with is the first that may be best
         while not self._is_over():
             for chosen in self._batches():
                 self._learn(step_module, chosen, started)

@@ -310,7 +310,7 @@ def test_headers_that_lie(content: bytes, words: str) -> None:
         (lambda c: c[:-1] + b',"zeta":1}', "unknown|not in the form"),
         (lambda c: c.replace(b'"is_dirty":null', b'"is_dirty":null,"mood":"good"'), "mood|unknown"),
         (lambda c: c.replace(b'"identity":{', b'"identity": {', 1), "not in the form"),
-        (lambda c: c.replace(b'"format":1,"is_dirty"', b'"format":2,"is_dirty"'), "format 2; this program reads 1"),
+        (lambda c: c.replace(b'"format":2,"is_dirty"', b'"format":3,"is_dirty"'), "format 3; this program reads 2"),
         (lambda c: c.replace(b'"registry":1', b'"registry":1,"registry":1'), "not in the form"),
         (lambda c: c.replace(b"golden.safetensors", b"../golden.safetens"), "it names|files are"),
         (lambda c: c.replace(b'"weights.safetensors":', b'"/etc/passwd":'), "not in the form|it names"),

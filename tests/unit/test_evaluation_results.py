@@ -292,7 +292,8 @@ def test_the_widest_interval_there_is_stands_in_the_table() -> None:
     text = to_markdown(
         compare([set_of(y, normal_quantiles(mean, deviation, levels), levels=levels)], [], sampling=FAST)
     )
-    assert "| Coverage of 0.8 | Width of 0.8, bps |" in text
+    assert "| Score of 0.8, bps | Width of 0.8, bps |" in text
+    assert "| Coverage of 0.8 | All | calm | usual | wild |" in text
 
 
 # --- real data --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import dataclasses
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from bot.domain.errors import ConfigError
 from models.config import HeadConfig
-from models.heads import Head, Heads, build_head, register_head
+from models.heads import Head, Heads, Lessons, build_head, register_head
+from models.losses import qlike
 from models.output import ModelOutput
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -40,12 +42,72 @@ def test_quantiles_never_cross(scale: float, seed: int, half: bool) -> None:
     assert bool((quantiles.diff(dim=-1) >= 0).all())
 
 
-def test_quantiles_begin_as_a_normal() -> None:
-    """With nothing to say, the head gives the quantiles of standardised targets."""
-    made = head("quantile", quantiles=LEVELS)
-    found = made(torch.zeros(1, 8))["quantiles"][0, 1]
+def lessons(rows: int = 4000, *, seed: int = 5) -> Lessons:
+    """Return targets with a skew, fat tails and another size for each of two horizons."""
+    generator = np.random.default_rng(seed)
+    z = generator.standard_t(4, (rows, 2)) + 0.3 * generator.exponential(1, (rows, 2))
+    signal = generator.choice([-1.0, 0.0, 1.0], size=(rows, 2), p=[0.2, 0.7, 0.1])
+    return Lessons(
+        returns_NH=z * [1.0, 2.0],
+        log_volatility_NH=generator.normal([0.1, 0.6], 0.5, (rows, 2)),
+        signal_NH=signal,
+    )
+
+
+def test_quantiles_begin_as_those_of_the_training_targets() -> None:
+    """Whatever the input, a head that has learned nothing says what the targets were: skew, tails and all."""
+    made, told = head("quantile", quantiles=LEVELS), lessons()
+    made.begin(told)
+    found = made(torch.randn(7, 8) * 5)["quantiles"].detach().double().numpy()
+    expected = np.quantile(told.returns_NH, LEVELS, axis=0).T
+    np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_without_targets_begins_as_a_normal() -> None:
+    made = head("quantile", quantiles=LEVELS, scale=0.0)
+    found = made(torch.randn(1, 8))["quantiles"][0, 1]
     expected = torch.tensor([NormalDist().inv_cdf(level) for level in LEVELS])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_heads_begin_neutral() -> None:
+    """No side is taken before anything is learned, and every spread is that of the targets."""
+    told, x = lessons(), torch.randn(5, 8)
+    answers: dict[str, Tensor] = {}
+    for kind in ("gaussian", "volatility", "direction", "signal3", "risk"):
+        made = head(kind, quantiles=(0.9, 0.99))
+        made.begin(told)
+        answers |= made(x)
+    assert not answers["mean"].any()
+    assert not answers["dir_logit"].any()
+    np.testing.assert_allclose(answers["log_var"][0].detach().exp(), (told.returns_NH**2).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(torch.softmax(answers["signal_logit"][0, 0], -1).detach(), [0.2, 0.7, 0.1], atol=0.03)
+    expected = np.quantile(-told.returns_NH, (0.9, 0.99), axis=0).T
+    np.testing.assert_allclose(answers["value_at_risk"][0].detach(), expected, rtol=1e-5)
+    exposure = head("allocation", side="signed")
+    exposure.begin(told)
+    assert not exposure(torch.randn(5, 3, 8))["weights"].any()
+
+
+def test_the_base_of_volatility_is_the_best_constant_by_qlike() -> None:
+    made, told = head("volatility"), lessons()
+    made.begin(told)
+    base = made(torch.randn(1, 8))["log_volatility"][0].detach().double()
+    realised = torch.from_numpy(2 * told.log_volatility_NH)
+    least = qlike(realised, 2 * base).mean(dim=0)
+    for off in (-0.05, 0.05):
+        assert bool((qlike(realised, 2 * (base + off)).mean(dim=0) > least).all())
+
+
+def test_a_correction_of_one_level_leaves_the_others_in_order() -> None:
+    """Steps may shrink to next to nothing, never below; the median alone moves everything."""
+    made, told = head("quantile", quantiles=LEVELS), lessons()
+    made.begin(told)
+    with torch.no_grad():
+        made.last.bias.copy_(torch.linspace(-40, 40, len(made.last.bias)))
+    found = made(torch.zeros(1, 8))["quantiles"]
+    assert bool((found.diff(dim=-1) > 0).all())
+    assert bool(torch.isfinite(found).all())
 
 
 @pytest.mark.parametrize("levels", [(0.5,), (0.5, 0.9), (0.1, 0.5)])
@@ -101,6 +163,7 @@ SHAPES: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("gaussian", {"mean": (2,), "log_var": (2,)}),
     ("student", {"mean": (2,), "log_var": (2,), "dof": (2,)}),
     ("quantile", {"quantiles": (2, 5)}),
+    ("volatility", {"log_volatility": (2,)}),
     ("direction", {"dir_logit": (2,)}),
     ("signal3", {"signal_logit": (2, 3)}),
     ("regime", {"regime_logit": (3,)}),

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from bot.domain.errors import ConfigError, DataError
-from models.normalizer import Normalizer, fit, fit_unit
+from bot.domain.market import F64
+from models.normalizer import Normalizer, TargetUnit, fit, fit_unit
 from models.training.labels import returns_after
 from models.training.panel import AssetPanel, Panel, Rows, open_panel, write_panel
 from tests.support.training import MINUTE, instrument, random_walk
@@ -127,11 +129,56 @@ def test_units_give_targets_of_deviation_one() -> None:
     generator = np.random.default_rng(1)
     volatility = np.exp(generator.normal(-7, 1, 5000))
     returns = generator.normal(0, 1, (5000, 2)) * volatility[:, None] * np.array([1.0, 2.0])
-    unit = fit_unit(returns, horizons_ns=[MINUTE, 4 * MINUTE], bar_ns=MINUTE, column="v", volatility_N=volatility)
+    unit = fit_unit(
+        returns, horizons_ns=[MINUTE, 4 * MINUTE], bar_ns=MINUTE, columns=["v"], volatility_NK=volatility[:, None]
+    )
     assert unit.scale == pytest.approx((1.0, 1.0), rel=0.05)
-    scaled = returns / unit.of(volatility, 5000)
+    scaled = returns / unit.of(volatility[:, None], 5000)
     assert np.sqrt((scaled**2).mean(axis=0)) == pytest.approx([1.0, 1.0])
-    fixed = fit_unit(returns, horizons_ns=[MINUTE, 4 * MINUTE], bar_ns=MINUTE, column=None, volatility_N=None)
+    fixed = fit_unit(returns, horizons_ns=[MINUTE, 4 * MINUTE], bar_ns=MINUTE)
     assert fixed.of(None, 3).shape == (3, 2)
     with pytest.raises(ConfigError, match="never move"):
-        fit_unit(returns * 0, horizons_ns=[MINUTE, 4 * MINUTE], bar_ns=MINUTE, column=None, volatility_N=None)
+        fit_unit(returns * 0, horizons_ns=[MINUTE, 4 * MINUTE], bar_ns=MINUTE)
+
+
+def blend(rows: int = 6000) -> tuple[TargetUnit, F64, F64]:
+    """Return a blend of two volatilities fitted where the truth is a product of their powers, them, and the truth."""
+    generator = np.random.default_rng(2)
+    log_NK = np.cumsum(generator.normal(0, 0.05, (rows, 2)), axis=0) * 0.3 - 7 + generator.normal(0, 0.3, (rows, 2))
+    truth_NH = np.exp(log_NK @ np.array([[0.7, 0.2], [0.2, 0.7]])) * [1.5, 3.0]
+    returns_NH = generator.normal(0, 1, (rows, 2)) * truth_NH
+    unit = fit_unit(
+        returns_NH,
+        horizons_ns=[MINUTE, 4 * MINUTE],
+        bar_ns=MINUTE,
+        columns=["short", "long"],
+        volatility_NK=np.exp(log_NK),
+        variance_NH=returns_NH**2,  # one noisy square each: the powers must be found all the same
+    )
+    return unit, np.exp(log_NK), truth_NH
+
+
+def test_a_blend_finds_the_powers() -> None:
+    """Fitted by quasi-likelihood to single squared returns; the unit follows the true deviation."""
+    unit, volatility_NK, truth_NH = blend()
+    np.testing.assert_allclose(unit.powers, [[0.7, 0.2], [0.2, 0.7]], atol=0.12)
+    np.testing.assert_allclose(unit.of(volatility_NK, 6000) / truth_NH, 1, atol=0.12)
+
+
+def test_a_blend_is_the_same_row_by_row() -> None:
+    """Training takes a year at once, trading a row: the same bits; and it reads its columns by name."""
+    unit, volatility_NK, _ = blend(300)
+    whole = unit.of(volatility_NK, 300)
+    assert b"".join(unit.of(row[None], 1).tobytes() for row in volatility_NK) == whole.tobytes()
+    shuffled = np.column_stack([volatility_NK[:, 1], np.zeros(300), volatility_NK[:, 0]])
+    assert unit.read(["long", "else", "short"], shuffled).tobytes() == whole.tobytes()
+    with pytest.raises(ConfigError, match="short is not among"):
+        unit.read(["long"], shuffled)
+
+
+def test_a_unit_survives_json_and_refuses_what_does_not_fit() -> None:
+    unit, _, _ = blend(300)
+    assert msgspec.json.decode(msgspec.json.encode(unit), type=TargetUnit) == unit
+    for change in ({"powers": ()}, {"columns": ("short",)}, {"kind": "fixed"}, {"scale": (1.0, -1.0)}):
+        with pytest.raises(ValueError, match="unit"):
+            msgspec.structs.replace(unit, **change)
