@@ -73,6 +73,7 @@ def markets(draw: st.DrawFn) -> list[Told]:
                     kind=kind,
                     known_ns=now,
                     ts_ns=ts,
+                    sent_ns=draw(st.sampled_from([0, ts + 1, now - 1])) if is_snapshot else 0,
                     update=update,
                     seq=told,
                     is_snapshot=is_snapshot,

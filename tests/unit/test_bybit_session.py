@@ -510,3 +510,20 @@ def test_price_limits_are_a_topic_like_others() -> None:
     made = desk([topic], venue=FakeVenue(on_subscribed=lambda topic: [frame]))
     made.start()
     assert made.session.is_ready
+
+
+def test_a_book_whose_snapshot_was_lost_is_asked_for_anew() -> None:
+    """The venue answers that it is subscribed already, and tells the whole to new subscriptions alone."""
+    told: list[str] = []
+
+    def tell(topic: str) -> list[bytes]:
+        told.append(topic)
+        return [] if topic == BOOK.text and told.count(topic) == 1 else first_data(topic)
+
+    made = desk(venue=FakeVenue(on_subscribed=tell))
+    made.start()
+    assert made.session.status(BOOK.text) is Status.CONFIRMED
+    keep_alive(made, 7, BOOK)
+    assert made.session.status(BOOK.text) is Status.LIVE
+    assert told.count(BOOK.text) == 2
+    assert made.session.connection == 1
