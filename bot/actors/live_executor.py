@@ -29,7 +29,7 @@ from bot.core.submission.messages import (
     LookedUp,
     PositionSeen,
 )
-from bot.core.submission.requests import Send
+from bot.core.submission.requests import Send, can_rest
 from bot.domain.answers import Answer, AnswerKind, Cause
 from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument
@@ -46,6 +46,8 @@ HOST = "host"
 
 _DAY_NS = 24 * 3_600_000_000_000
 _TICK_NS = 100_000_000  # between two looks at what is due, at the least
+_FLATTEN_NS = 1_000_000_000  # between two looks at whether what is to be flat is
+_COMPARED_WITHIN = 3  # times what is between two comparisons; after that, only exits pass
 _COMPARE_AGAIN_NS = 2_000_000_000  # after a comparison that could not be made, or found something
 
 
@@ -56,6 +58,7 @@ class Pulse(StrEnum):
     CHECK = "check"  # it is time to look at what the account is worth
     COMPARE = "compare"  # it is time to compare the account with the venue's
     MIDNIGHT = "midnight"  # UTC
+    FLATTEN = "flatten"  # it is time to see whether what a person wants flat is
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,14 +125,27 @@ class LiveExecutor:
         self._compare_ns = compare_ns
         self._executed_ms = 0  # up to then all executions are booked
         self._is_comparing = False
+        self._link_up_ns = 0  # when the account's stream came last
+        self._fed: dict[str, str] = {}  # by instrument, what the gate was told of its data
+        self._flattening: dict[str, str] = {}  # instruments that a person wants flat, and why
+        self._is_key_refused = False
         self._is_ready = False
         self._timer: Cancelable | None = None
         self._timer_ns = 0
 
     @property
     def is_ready(self) -> bool:
-        """Return whether the account has been compared since the start, and its streams are up."""
-        return self._is_ready and all(self.links.values()) and self.offset_ms is not None
+        """Return whether the account has been compared since the start, its streams are up, and orders may leave."""
+        is_known = self._is_ready and all(self.links.values()) and self.offset_ms is not None
+        return is_known and self._calendar.now_ns() >= self.desk.submissions.creates_from_ns
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether every request has its answer, and nothing is open but what may rest."""
+        desk = self.desk
+        if any(each.is_open for each in desk.submissions.journal.requests.values()):
+            return False
+        return all(can_rest(order.request) for live in desk.orders.state.live.values() for order in live.values())
 
     def marks(self) -> dict[str, Mark | None]:
         """Return the newest price of every instrument."""
@@ -176,6 +192,7 @@ class LiveExecutor:
                 self._marks[message.instrument.name].extend(message, now_ns)
             case Answered():
                 await self._carry_out(desk.answered(message.request, message.attempt, message.answer, now_ns))
+                await self._mind_the_key(message.answer, now_ns)
             case AccountTold():
                 for event in message.events:
                     await self._carry_out(desk.told(event, now_ns))
@@ -244,6 +261,15 @@ class LiveExecutor:
         else:
             self._strategy.deliver(notice)
 
+    async def _mind_the_key(self, answer: Answer, now_ns: int) -> None:
+        """Halt the account, once, where the venue refuses the key: no order will pass until a person has seen to it."""
+        if answer.kind is not AnswerKind.REFUSED or answer.cause is not Cause.KEY or self._is_key_refused:
+            return
+        self._is_key_refused = True
+        why = f"the venue refuses the key: {answer.code} {answer.text}"
+        log.error("key.refused", code=answer.code, text=answer.text)
+        await self._carry_out(self.desk.halt(why, self.marks(), now_ns))
+
     # --- what is due ------------------------------------------------------------------------------------------------
 
     async def _pulse(self, pulse: Pulse, now_ns: int) -> None:
@@ -257,6 +283,8 @@ class LiveExecutor:
             case Pulse.COMPARE:
                 self._schedule(pulse, self._compare_ns)
                 self._compare("it is time to")
+            case Pulse.FLATTEN:
+                await self._flatten_again(now_ns)
             case Pulse.MIDNIGHT:
                 self._schedule(pulse, _DAY_NS)
                 await self._carry_out(self.desk.mark_equity(self.marks(), now_ns))
@@ -289,6 +317,8 @@ class LiveExecutor:
         self._is_comparing = False
         if message.snapshot is None:
             log.warning("account.not_compared", why=message.why)
+            if now_ns - self.compared_ns > _COMPARED_WITHIN * self._compare_ns:
+                self.troubles["account"] = f"the account could not be compared for long: {message.why}"
             self._calendar.schedule(
                 (now_ns + _COMPARE_AGAIN_NS, Class.TIMER, 0, 4), self._compare, f"it could not be: {message.why}"
             )
@@ -296,6 +326,10 @@ class LiveExecutor:
         self._executed_ms = max(self._executed_ms, message.executed_ms)
         await self._carry_out(self.desk.reconcile(message.snapshot, now_ns))
         self.compared_ns = now_ns
+        if self.links.get("account") is False:
+            self._note("stream", "the account's stream is down")
+        elif message.snapshot.began_ns >= self._link_up_ns:  # what was asked for before it came may have missed something
+            self.troubles.pop("stream", None)
         self.troubles.pop("account", None)
         if not self._is_ready:
             self._is_ready = True
@@ -308,8 +342,10 @@ class LiveExecutor:
             return
         if not message.is_up:
             # Until it is back and has been compared, what we hold is a guess: only exits pass.
-            self.desk.orders.state.unsure[""] = f"the account's stream is down: {message.reason}"
+            self.troubles["stream"] = f"the account's stream is down: {message.reason}"
         elif not was_up:
+            self._link_up_ns = now_ns
+            self.troubles["stream"] = "the account's stream is back, and has not been compared yet"
             self._is_comparing = False  # what was asked before it came may have missed something
             self._compare("the account's stream has come")
 
@@ -327,12 +363,12 @@ class LiveExecutor:
 
     def _learn_doubts(self, instrument: str) -> None:
         """Let the gate know, before it judges, what its data and connections are in doubt of."""
-        unsure = self.desk.orders.state.unsure
+        unsure, fed = self.desk.orders.state.unsure, self._fed.pop(instrument, None)
+        if fed is not None and unsure.get(instrument) == fed:
+            del unsure[instrument]  # what the account is unsure of stays until it has been compared
         doubts = [*self.troubles.values(), *self._doubts(instrument)]
-        if doubts:
-            unsure[instrument] = doubts[0]
-        else:
-            unsure.pop(instrument, None)
+        if doubts and instrument not in unsure:
+            unsure[instrument] = self._fed[instrument] = doubts[0]
 
     # --- a person ---------------------------------------------------------------------------------------------------
 
@@ -353,6 +389,8 @@ class LiveExecutor:
                         asked.done("the kill switch is closed; only the host opens it: bot resume --re-arm")
                         return
                     await self._carry_out(self.desk.re_arm(why, now_ns))
+                self._is_key_refused = False
+                self._flattening.clear()
                 await self._carry_out(self.desk.resume(why, now_ns))
                 asked.done("resumed")
             case Flatten(instrument=instrument):
@@ -364,8 +402,25 @@ class LiveExecutor:
 
     async def _flatten(self, why: str, instrument: str, now_ns: int) -> None:
         names = [instrument] if instrument else sorted(self.desk.orders.state.instruments)
+        if not self._flattening:
+            self._calendar.schedule((now_ns + _FLATTEN_NS, Class.TIMER, 0, 5), self._inbox.deliver, Pulse.FLATTEN)
         for name in names:
+            self._flattening[name] = why
             await self._carry_out(self.desk.close(name, why, self.marks(), now_ns))
+
+    async def _flatten_again(self, now_ns: int) -> None:
+        """Ask again for what is still held: the exit may have been refused, or not have been let go."""
+        state = self.desk.orders.state
+        for name, why in list(self._flattening.items()):
+            live = state.live.get(name, {})
+            if any(each in state.closing for each in live):
+                continue
+            if not state.position_qty(name) and not live:
+                del self._flattening[name]
+                continue
+            await self._carry_out(self.desk.close(name, why, self.marks(), now_ns))
+        if self._flattening:
+            self._calendar.schedule((now_ns + _FLATTEN_NS, Class.TIMER, 0, 5), self._inbox.deliver, Pulse.FLATTEN)
 
     async def _finish(self) -> None:
         """Leave with everything written; what is open at the venue stays, for the next start to take up."""

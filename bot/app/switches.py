@@ -33,6 +33,7 @@ class Switches:
     """
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._kill = directory / KILL_FILE
         self._commands = directory / _COMMANDS
         try:

@@ -30,12 +30,15 @@ from bot.app.run_places import point_latest_at
 from bot.app.switches import Switches
 from bot.app.trading_parts import (
     check_mode,
+    emulator_clock,
     make_desk,
     make_emulator,
     make_predictor,
     seen_epoch,
     start_cash,
 )
+from bot.app.trading_surfaces import Surfaces
+from bot.app.trading_view import TradingView
 from bot.core.bars import BarAggregator
 from bot.core.checkpoint import capture, decode, encode
 from bot.core.delays import Delay
@@ -45,13 +48,17 @@ from bot.core.submission.ids import ClientOrderIds, parse_id
 from bot.domain.errors import BotError, ConfigError, DataError, VenueError
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import LedgerEntry, Reconciled
+from bot.domain.market import ForecastBatch
 from bot.domain.operation import Kill, Phase
-from bot.runtime.env import LiveCalendar, ScaledClock, SystemClock, WriterThread, host_name, make_run_id
+from bot.runtime.alert_settings import read_alert_secrets
+from bot.runtime.env import LiveCalendar, ScaledClock, SystemClock, WriterThread, call_in_thread, host_name, make_run_id
+from bot.runtime.heartbeat import HEARTBEAT_FILE, HeartbeatWriter
 from bot.runtime.logs import ServiceLogs
 from bot.runtime.notify import ServiceNotifier
 from bot.runtime.settings import write_toml
 from bot.runtime.supervisor import Run, Supervisor
 from bot.runtime.trade_settings import TradeSettings
+from bot.store.ledger_queries import LedgerHistory
 from bot.store.live_ledger import LiveLedger
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.credentials import Credentials
@@ -60,6 +67,7 @@ from bot.venues.bybit.live_account import LiveAccount
 from bot.venues.bybit.live_feed import FeedOptions
 from bot.venues.bybit.live_market import LiveMarket
 from bot.venues.bybit.market_streams import Wanted
+from bot.venues.bybit.precompile import precompile
 from bot.venues.bybit.rate_budget import RateBudget
 from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import RestClient
@@ -73,6 +81,7 @@ log = structlog.get_logger()
 _MARKET_BOUND = 1_024
 _MONEY_BOUND = 65_536
 _SEND_TIMEOUT_NS = 5_000_000_000
+_SETTLE_S = 5.0  # for what is on its way when the run ends
 _POLL_S = 0.05  # between two looks at switches and readiness
 _MS = 1_000_000
 _SEEN_BEFORE_MS = 20 * 60_000  # where no comparison is on record, executions are asked for from so long before
@@ -100,6 +109,7 @@ class _Running:
     ledger: LedgerActor
     store: LiveLedger
     notifier: ServiceNotifier
+    heartbeat: HeartbeatWriter
     keys: tuple[Key, ...]
 
 
@@ -131,6 +141,8 @@ class Trading:
         self._stopping = asyncio.Event()
         self._ids = ClientOrderIds(environment=settings.environment_letter, epoch=0)
         self._is_clean = False
+        self._view: TradingView | None = None
+        self._see_phase: Callable[[Phase, str], None] = lambda phase, text: None
         self.directory = Path()
         self.phase = Phase.STARTING
 
@@ -146,6 +158,7 @@ class Trading:
         """
         async with AsyncExitStack() as stack:
             host = await self._reach(stack)
+            await call_in_thread(precompile)  # it takes seconds, and no stream may wait so long for us
             thread = WriterThread("ledger")
             stack.callback(thread.close)
             return await self._trade(stack, host, thread)
@@ -153,8 +166,13 @@ class Trading:
     async def _reach(self, stack: AsyncExitStack) -> Host:
         """Return where the venue is; offline, start it, and live by its clock."""
         venue = self._settings.venue
-        if venue.environment != "emulator" or venue.url:
-            return host_of(venue.environment, region=venue.region, url=venue.url)
+        if venue.environment != "emulator":
+            return host_of(venue.environment, region=venue.region)
+        if venue.url:
+            host = host_of(venue.environment, url=venue.url)
+            self._clock = await emulator_clock(host)
+            self._speed = self._clock.speed
+            return host
         emulated = await make_emulator(self._settings.emulator)
         stack.push_async_callback(emulated.stop)
         self._clock, self._speed = emulated.clock, emulated.speed
@@ -176,7 +194,7 @@ class Trading:
         self._make_directory()
         service_logs = ServiceLogs(
             self.directory / "log.jsonl",
-            redact=Redactor(self._credentials.for_client().values()),
+            redact=Redactor([*self._credentials.for_client().values(), *read_alert_secrets(settings.alerts).values()]),
             stream_level=settings.log.level,
             is_journal="JOURNAL_STREAM" in os.environ,
         )
@@ -184,7 +202,10 @@ class Trading:
         # --- the ledger: whose it is, and a number for this start
         where = settings.ledger.at or str(self._ledger_directory())
         home = Path(where) if "://" not in where else self._ledger_directory()
-        switches = Switches(home if not home.suffix else home.parent)
+        switches = Switches(home if home.is_dir() or not home.suffix else home.parent)
+        surfaces = Surfaces(settings, directory=self.directory, ledger_directory=switches.directory)
+        self._see_phase = surfaces.see_phase
+        heartbeat = HeartbeatWriter(switches.directory / HEARTBEAT_FILE, self.directory.name)
         inbox: Inbox[Any] = Inbox("order_executor", bound=_MONEY_BOUND)
         budget = ConnectBudget()
         account = LiveAccount(
@@ -265,8 +286,26 @@ class Trading:
             instruments=instruments,
             is_killed=lambda: switches.is_killed,
             doubts=lambda name: source.doubts(*market_keys[name]) if name in market_keys else (),
+            on_entries=surfaces.see_entries,
             check_ns=settings.run.check_every,
             compare_ns=settings.run.compare_every,
+        )
+        boxes = [inbox, strategy_inbox, ledger_inbox]
+        view = self._view = TradingView(
+            settings,
+            run_id=self.directory.name,
+            mode=self._mode,
+            model_id=settings.predictor.kind if self._strategy.wants_forecasts else "none",
+            currency=quotes[0],
+            start_cash=cash if is_new else state.portfolio.cash,
+            clock=clock,
+            executor=executor,
+            store=store,
+            switches=switches,
+            inbox=inbox,
+            inboxes=boxes,
+            phase=lambda: self.phase,
+            doubts=lambda name: source.doubts(*market_keys[name]) if name in market_keys else (),
         )
         actors: dict[str, Run] = {
             "ledger": ledger.run,
@@ -294,6 +333,7 @@ class Trading:
             ledger=ledger,
             store=store,
             notifier=notifier,
+            heartbeat=heartbeat,
             keys=tuple(keys),
         )
         supervisor = Supervisor()
@@ -308,13 +348,20 @@ class Trading:
             account.start()
             supervisor.start(actors)
             supervisor.start({"conductor": lambda: self._conduct(running)})
-            await supervisor.wait_until(self._stopping)
-            self._tell(Phase.STOPPING, "stopping: open orders and positions stay at the venue")
+            async with surfaces.beside(view, queries=LedgerHistory(where)):
+                await supervisor.wait_until(self._stopping)
+                self._tell(Phase.STOPPING, "stopping: open orders and positions stay at the venue")
+            heartbeat.stop()
             notifier.stopping()
             feed.stop()
-            for name, box in (("strategy", strategy_inbox), ("order_executor", inbox)):
-                await box.put(Stop())
-                await supervisor.wait_for(name)
+            await strategy_inbox.put(Stop())
+            await supervisor.wait_for("strategy")
+            with suppress(TimeoutError):  # what is not known by then is found out at the next start
+                async with asyncio.timeout(_SETTLE_S / self._speed):
+                    while not executor.is_settled:
+                        await asyncio.sleep(_POLL_S / self._speed)
+            await inbox.put(Stop())
+            await supervisor.wait_for("order_executor")
             self._keep_state(ledger, store, executor)
             await ledger_inbox.put(Stop())
             await supervisor.wait_for("ledger")
@@ -351,6 +398,7 @@ class Trading:
             inbox=bars,
             deliver=deliver,
             predictor=make_predictor(settings, self._strategy),
+            on_forecasts=self._see_forecasts,
             delay=Delay(seed=settings.run.seed, stream=3 + stream, base_ns=0, jitter_ns=0),
         )
         actors[raw.name] = BarAggregatorActor(inbox=raw, outbox=bars, aggregator=aggregator, is_live=True).run
@@ -414,6 +462,7 @@ class Trading:
                 self._tell(phase, "; ".join([*executor.troubles.values(), *doubts]) or "all is well again")
             if is_ready:
                 running.notifier.alive()
+                running.heartbeat.beat()
             if now_ns - kept_ns >= settings.ledger.checkpoint_every:
                 kept_ns = now_ns
                 self._keep_state(running.ledger, running.store, executor)
@@ -484,6 +533,11 @@ class Trading:
         self.phase = phase
         log.info("run.phase_changed", phase=phase.value, text=text)
         self._on_phase(phase, text)
+        self._see_phase(phase, text)
+
+    def _see_forecasts(self, forecasts: ForecastBatch) -> None:
+        if self._view is not None:
+            self._view.see_forecasts(forecasts)
 
 
 def _ignore(text: str) -> None:

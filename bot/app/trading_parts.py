@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from bot.app.emulator import make_clock, make_world
 from bot.app.limits import protection_limits, risk_limits
 from bot.core.durations import format_duration
@@ -19,11 +21,13 @@ from bot.domain.instrument import Instrument
 from bot.emulator.exchange import Exchange
 from bot.emulator.server import Server
 from bot.ports import Predictor
-from bot.runtime.emulator_settings import load_emulator
+from bot.runtime.emulator_settings import SPEED_MAX, load_emulator
 from bot.runtime.env import ScaledClock, SystemClock, call_in_thread
 from bot.runtime.trade_settings import REAL_MONEY, EmulatedSettings, TradeSettings
 from bot.venues.bybit.envelope import Unread
+from bot.venues.bybit.hosts import Host
 from bot.venues.bybit.lookups import ask_all, executions_since, open_orders, wallet
+from bot.venues.bybit.public_client import PublicClient
 from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import RestClient
 from models.systems.ewma_vol import EwmaVol, EwmaVolParams
@@ -64,6 +68,34 @@ async def make_emulator(settings: EmulatedSettings) -> Emulated:
     server = Server(exchange, clock, speed=speed, host=chosen.server.host, port=0)
     await server.start()
     return Emulated(url=f"http://{chosen.server.host}:{server.port}", clock=clock, speed=speed, server=server)
+
+
+async def emulator_clock(host: Host) -> ScaledClock:
+    """Return a clock that keeps the time of an emulator which runs already, and its pace.
+
+    Raises:
+        ConfigError: it does not answer, or its time is moved by hand.
+    """
+    base = ScaledClock(start_ns=SystemClock().now_ns(), speed=1.0)
+    async with PublicClient(host.rest, base) as client:
+        status, body, sent_ns, recv_ns = await client.timed("/emulator/clock")
+    if status == 0:
+        raise ConfigError(f"venue.url = {host.rest}: nobody answers there; start it with bot emulator")
+    if status == 404:  # an emulator of another make: it is now
+        return base
+    try:
+        told = msgspec.json.decode(body, type=_Told)
+        time_ns = int(told.time_nano)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"venue.url = {host.rest}: that is no emulator of ours ({error})") from error
+    if not 0 < told.speed <= SPEED_MAX:
+        raise ConfigError('venue.url: clock.mode = "driven" is moved by a client; a paper run takes "scaled" or "system"')
+    return ScaledClock(start_ns=time_ns + int((recv_ns - sent_ns) / 2 * told.speed), speed=told.speed)
+
+
+class _Told(msgspec.Struct, rename="camel"):
+    time_nano: str
+    speed: float
 
 
 def check_mode(settings: TradeSettings, mode: str) -> None:

@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import typer
 
 from bot.app import models as modelling
-from bot.cli.output import Json, print_result
+from bot.app.attention import draw_attention
+from bot.app.replay import open_data
+from bot.cli.output import Config, Json, Set, print_result, progress
 from bot.domain.errors import DataError
+from bot.runtime import logs
+from bot.runtime.settings import load
 
-models_app = typer.Typer(no_args_is_help=True, help="Trained models: list, show, verify, use, roll back.")
+models_app = typer.Typer(
+    no_args_is_help=True, help="Trained models: list, show, verify, use, roll back, export, look into one decision."
+)
 
 Store = Annotated[Path, typer.Option("--store", help="Where artefacts are kept.")]
 Model = Annotated[str, typer.Argument(help='Its name, the beginning of one, a path, or "current".')]
@@ -41,7 +48,7 @@ def models_list(store: Store = _STORE, as_json: Json = False) -> None:
         made = modelling.when(each.manifest.identity.created_ns)
         typer.echo(
             f"{mark} {each.name}  {made}  {', '.join(each.manifest.data.instruments)}  {scales}  "
-            f"({modelling.traded_by(each.manifest)})"
+            f"{each.manifest.model.parameters:,} parameters  ({modelling.traded_by(each.manifest)})"
         )
     if not found:
         typer.echo(f"no models in {store}; bot train makes one")
@@ -52,9 +59,11 @@ def models_show(model: Model, store: Store = _STORE, as_json: Json = False) -> N
     """Print what a model says of itself; --json prints its whole manifest."""
     name, manifest = modelling.show_model(store, model)
     if as_json:
-        sys.stdout.write(msgspec.json.encode({"model": name, "manifest": manifest}).decode() + "\n")
+        result = {"model": name, "operations": modelling.operations(manifest), "manifest": manifest}
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
         return
-    print_result({"model": name} | modelling.summary(manifest), False)
+    cost = {"operations": f"{modelling.operations(manifest):,} floating-point, for one decision from nothing"}
+    print_result({"model": name} | modelling.summary(manifest) | cost, False)
 
 
 @models_app.command("verify")
@@ -103,6 +112,58 @@ def models_rollback(
 ) -> None:
     """Go back to the model that was in use before."""
     print_result({"current": modelling.roll_back(store, trusted=_trusted(trust))}, as_json)
+
+
+@models_app.command("attention")
+def models_attention(
+    model: Model,
+    store: Store = _STORE,
+    config: Config = None,
+    start: Annotated[str | None, typer.Option("--from", help="First moment of data to read, UTC.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="The newest decision before this moment, UTC.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="Which; the first of [market] if left out.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("attention.html"),
+    trust: Trust = [],  # noqa: B006
+    overrides: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Draw one decision: weights of scales, attention over dates, and what each bar and feature added to the answer."""
+    given = list(overrides)
+    given += [f'run.start="{start}"'] if start is not None else []
+    given += [f'run.end="{at}"'] if at is not None else []
+    settings = load(config, given)
+    logs.configure(settings.log.level)
+    with progress("sample market") as tell:
+        market = open_data(settings, lambda done, days: tell(done / days, f"day {done} of {days}"))
+    first_ns, last_ns = min(h.span_ns()[0] for _, h in market), max(h.span_ns()[1] for _, h in market)
+    with progress("attention") as tell:
+        result = draw_attention(
+            store,
+            model,
+            settings,
+            market,
+            instrument=instrument,
+            out=out,
+            trusted=_trusted(trust),
+            on_progress=lambda ts_ns: tell((ts_ns - first_ns) / (last_ns - first_ns), str(np.datetime64(ts_ns, "ns"))),
+        )
+    print_result(result, as_json)
+
+
+@models_app.command("export")
+def models_export(
+    model: Model,
+    store: Store = _STORE,
+    formats: Annotated[
+        list[str], typer.Option("--format", help="torch-export, onnx, torchscript or aotinductor; repeat for more.")
+    ] = ["torch-export", "onnx"],  # noqa: B006
+    rows: Annotated[int, typer.Option(min=1, help="How many instruments it answers at once.")] = 1,
+    out: Annotated[Path, typer.Option("--out", help="The folder to write into.")] = Path("exports"),
+    trust: Trust = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Write a model's network for other programs; refused where a format answers otherwise than the network."""
+    print_result(modelling.export(store, model, formats=formats, rows=rows, out=out, trusted=_trusted(trust)), as_json)
 
 
 def _trusted(keys: list[str]) -> frozenset[str] | None:

@@ -513,6 +513,11 @@ def make_run_id(label: str) -> str:
     return f"{started}-{label}-{os.getpid():x}"
 
 
+def draw_digits(count: int) -> str:
+    """Return so many decimal digits that nobody can guess."""
+    return f"{secrets.randbelow(10**count):0{count}d}"
+
+
 def make_token() -> str:
     """Return what nobody can guess: 256 bits from the system, fit for a URL."""
     return secrets.token_urlsafe(32)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bot.core.durations import Duration, parse_duration
 from bot.domain.errors import ConfigError
+from bot.runtime.alert_settings import AlertSettings
+from bot.runtime.operator_settings import StatusSettings
 from bot.runtime.settings import (
     BarsSettings,
     FeatureSettings,
@@ -28,6 +30,10 @@ REAL_MONEY = "I trade real money"
 """What `live.confirm` must say."""
 
 _ENVIRONMENT_LETTERS = {"emulator": "e", "testnet": "t", "demo": "d", "mainnet": "l"}
+
+
+_PLACE: Any = {"log": True, "status": True, "alerts": True, "emulator": True, "run": {"out", "stop_after"}}
+"""What never changes what is traded."""
 
 
 class _Section(BaseModel):
@@ -114,6 +120,8 @@ class TradeSettings(BaseModel):
     predictor: PredictorSettings = Field(default_factory=PredictorSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
+    status: StatusSettings = Field(default_factory=StatusSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @model_validator(mode="after")
@@ -132,7 +140,7 @@ class TradeSettings(BaseModel):
 
     def config_hash(self) -> str:
         """Return a hash of all settings that can change what is traded; no secret is in it."""
-        values = self.model_dump(mode="json", exclude={"log": True, "run": {"out", "stop_after"}, "emulator": True})
+        values = self.model_dump(mode="json", exclude=_PLACE)
         return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
 
     def public(self) -> dict[str, Any]:

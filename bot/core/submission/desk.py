@@ -13,7 +13,7 @@ from bot.core.order import Order
 from bot.core.orders import Effects, Notice, Orders, Wish
 from bot.core.reconcile import Finding, Reconciler, Remedy, VenueSnapshot, unprotected
 from bot.core.restoring import Restorer
-from bot.core.risk import Mark
+from bot.core.risk import Mark, claims_of, is_exit
 from bot.core.submission.reading import read_order, unasked
 from bot.core.submission.requests import Kind, LookUpWanted, Send, Subject, Terms
 from bot.core.submission.steps import Steps
@@ -357,14 +357,17 @@ class LiveDesk:
     # --- turning it into work ---------------------------------------------------------------------------------------
 
     def _may_create(self, order: SubmitOrder) -> bool:
-        """Return whether the latches let an order leave now; what flattens is let through, as at the gate."""
+        """Return whether the latches let an order leave now; what flattens and what only exits pass, as at the gate."""
         state = self.orders.state
         if order.client_order_id in state.closing:
             return True
         hold = state.protections.hold(order.instrument)
         if hold is None:
             return True
-        return hold.state is TradingState.REDUCING and order.reduce_only
+        if hold.state is not TradingState.REDUCING or order.reduce_only:
+            return hold.state is TradingState.REDUCING
+        others = (each for name, each in state.live[order.instrument].items() if name != order.client_order_id)
+        return is_exit(order, state.portfolio.positions[order.instrument], claims_of(others))
 
     def _work(self, effects: Effects, now_ns: int) -> Work:
         work = Work()

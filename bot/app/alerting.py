@@ -1,0 +1,256 @@
+"""Wires what talks to people: alerts, Telegram, the heartbeat. One task, whose failures stay in it.
+
+Two steps, because the bot needs somewhere to put its notices before there is a bot to operate: `Alerting` takes
+notices from the start, `serve` then runs everything beside the bot.
+"""
+
+import asyncio
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import structlog
+
+from bot.core.redaction import Redactor
+from bot.domain.errors import ConfigError, DataError
+from bot.domain.operation import Notice, Severity
+from bot.operator.alerts import Alerts, Escalation, Route
+from bot.operator.contain import contain
+from bot.operator.heartbeat import Heartbeat, Wellness
+from bot.operator.outbox import Policy
+from bot.operator.telegram.channel import Painter, Shown, TelegramChannel
+from bot.operator.telegram.chat_api import ChatApi
+from bot.operator.telegram.control import Control
+from bot.operator.telegram.offsets import OffsetFile
+from bot.operator.trace import Trace
+from bot.operator.ways_out import Mail, MailSettings, TelegramWay, Webhook, check_url
+from bot.ports import Clock, LedgerQueries, Operated
+from bot.runtime.alert_settings import AlertSecrets, AlertSettings, RouteSettings
+from bot.runtime.env import WriterThread, draw_digits
+
+log = structlog.get_logger()
+
+_LOOK_S = 30.0
+_DAY_NS = 86_400_000_000_000
+_LAST_WORDS_S = 5.0
+
+
+class Alerting:
+    """Everything that talks to people.
+
+    Args:
+        secrets: of the ways that are enabled.
+        clock: the wall's.
+        directory: where Telegram's mark is kept: the ledger's directory, which outlives a run.
+        api: another Telegram than the settings name, for tests.
+
+    Attributes:
+        alerts: where notices go: a `ports.NoticeSink`.
+        channel: the control channel, once served, where there is one.
+
+    Raises:
+        ConfigError: a secret cannot be one.
+        StorageError: the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        settings: AlertSettings,
+        secrets: AlertSecrets,
+        *,
+        clock: Clock,
+        directory: Path,
+        api: ChatApi | None = None,
+    ) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._clock = clock
+        self._redact = Redactor(secrets.values())
+        self._disk, self._desk, self._post = WriterThread("telegram"), WriterThread("operator"), WriterThread("mail")
+        self._api = api
+        if api is None and settings.telegram.enabled:
+            from bot.operator.telegram.api import TelegramApi  # aiogram takes seconds to load: only for who uses it
+
+            self._api = TelegramApi(secrets.telegram_token, server=settings.telegram.server)
+        if settings.heartbeat.enabled:
+            try:
+                check_url(secrets.heartbeat_url, is_trusted_plain=settings.heartbeat.allow_plain_http)
+            except ValueError as error:
+                raise ConfigError(f"heartbeat_url: {error}") from None
+        self._offsets = OffsetFile(directory / "telegram.json") if settings.telegram.enabled else None
+        self.alerts = Alerts(self._routes(), clock=clock, escalation=self._escalation())
+        self.channel: TelegramChannel | None = None
+        self._trace = Trace()
+        self._delivering: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to deliver notices, before there is a bot to operate; what was told before waits for it."""
+        if self._delivering is None:
+            self._delivering = asyncio.create_task(contain("alerts", self.alerts.run))
+
+    async def serve(
+        self, operated: Operated, *, queries: LedgerQueries | None = None, shown: Shown | None = None
+    ) -> None:
+        """Run beside the bot until cancelled.
+
+        Args:
+            queries: of the ledger's past; used from one thread.
+        """
+        self.start()
+        surfaces = [contain("summaries", lambda: self._look_on(operated), failed=self._failed)]
+        if (beat := self._heartbeat(operated)) is not None:
+            surfaces.append(contain("heartbeat", beat.run, failed=self._failed))
+        if self._settings.telegram.enabled and self._settings.telegram.commands and self._api is not None:
+            channel = self.channel = self._make_channel(self._api, operated, queries, shown)
+            surfaces.append(contain("telegram", channel.run, failed=self._failed))
+        elif self._settings.telegram.enabled and self._api is not None:
+            self.channel = self._make_channel(self._api, operated, queries, shown)  # for summaries; nobody is heard
+        await asyncio.gather(*surfaces)
+
+    async def close(self) -> None:
+        """Deliver the last words, for some seconds at most, and let go of everything."""
+        if self._delivering is not None:
+            await self.alerts.flush(_LAST_WORDS_S)
+            self._delivering.cancel()
+            await asyncio.gather(self._delivering, return_exceptions=True)
+            self._delivering = None
+        if self._api is not None:
+            await self._api.close()
+
+    def _failed(self, text: str) -> None:
+        self.alerts.tell(
+            Notice(ts_ns=self._clock.now_ns(), kind="surface.failed", severity=Severity.ERROR, text=self._redact(text))
+        )
+
+    async def _look_on(self, operated: Operated) -> None:
+        """Remember some of what is seen, and give the daily summary at its time."""
+        at_ns = self._settings.telegram.summary_ns() if self._settings.telegram.enabled else None
+        due_ns = None if at_ns is None else next_summary_ns(self._clock.now_ns(), at_ns)
+        while True:
+            self._trace.note(operated.snapshot())
+            now_ns = self._clock.now_ns()
+            if due_ns is not None and at_ns is not None and now_ns >= due_ns and self.channel is not None:
+                due_ns = next_summary_ns(now_ns, at_ns)
+                try:
+                    await self.channel.tell(await self.channel.summary())
+                except DataError as error:
+                    log.warning("telegram.no_summary", error=str(error))
+            await asyncio.sleep(_LOOK_S)
+
+    def _make_channel(
+        self, api: ChatApi, operated: Operated, queries: LedgerQueries | None, shown: Shown | None
+    ) -> TelegramChannel:
+        assert self._offsets is not None
+        users = self._settings.telegram.users
+        control = Control(allowed=frozenset(users), foresee=operated.foresee, draw_code=lambda: draw_digits(6))
+        return TelegramChannel(
+            api,
+            operated=operated,
+            operators=users,
+            control=control,
+            offsets=self._offsets,
+            alerts=self.alerts,
+            disk=self._disk,
+            off_loop=self._desk,
+            clock=self._clock,
+            queries=queries,
+            trace=self._trace,
+            painter=load_painter(),
+            shown=shown,
+            redact=self._redact,
+            acknowledge=self.alerts.acknowledge,
+        )
+
+    def _routes(self) -> list[Route]:
+        settings, secrets = self._settings, self._secrets
+        again = settings.escalation.ways
+        routes = []
+        if self._api is not None:
+            for user_id in settings.telegram.users:
+                way = TelegramWay(self._api, user_id, redact=self._redact)
+                name = f"telegram:{user_id}"
+                routes.append(_route(name, way, settings.telegram, is_for_escalation="telegram" in again))
+        if settings.webhook.enabled:
+            try:
+                hook = Webhook(
+                    secrets.webhook_url,
+                    bot_name=settings.name,
+                    redact=self._redact,
+                    is_trusted_plain=settings.webhook.allow_plain_http,
+                )
+            except ValueError as error:
+                raise ConfigError(f"webhook_url: {error}") from None
+            routes.append(_route("webhook", hook, settings.webhook, is_for_escalation="webhook" in again))
+        if settings.mail.enabled:
+            mail = Mail(_mail(settings, secrets), bot_name=settings.name, redact=self._redact, off_loop=self._post)
+            routes.append(_route("mail", mail, settings.mail, is_for_escalation="mail" in again))
+        return routes
+
+    def _escalation(self) -> Escalation:
+        return Escalation(after_ns=self._settings.escalation.after, times_max=self._settings.escalation.times)
+
+    def _heartbeat(self, operated: Operated) -> Heartbeat | None:
+        settings = self._settings.heartbeat
+        if not settings.enabled:
+            return None
+        rule = Wellness(
+            decision_age_max_ns=settings.decision_age_max,
+            reconciled_age_max_ns=settings.reconciled_age_max,
+            is_paused_well=settings.paused_is_well,
+        )
+        return Heartbeat(
+            operated,
+            url=self._secrets.heartbeat_url,
+            every_s=settings.every / 1e9,
+            rule=rule,
+            is_trusted_plain=settings.allow_plain_http,
+        )
+
+
+def next_summary_ns(now_ns: int, at_ns: int) -> int:
+    """Return the next time that is so long after a midnight, UTC."""
+    today_ns = now_ns // _DAY_NS * _DAY_NS + at_ns
+    return today_ns if today_ns > now_ns else today_ns + _DAY_NS
+
+
+def load_painter() -> Painter | None:
+    """Return what draws pictures; None where the library for it is not installed."""
+    if find_spec("PIL") is None:
+        return None
+    from bot.operator.telegram.pictures import PillowPainter
+
+    return PillowPainter()
+
+
+def tail_of(path: Path) -> Callable[[int], list[str]]:
+    """Return what reads a file's last lines, each cut to what a chat can show."""
+
+    def read(count: int) -> list[str]:
+        try:
+            with path.open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - (64 << 10)))
+                lines = file.read(64 << 10).decode("utf-8", errors="replace").splitlines()
+        except OSError as error:
+            return [f"the log cannot be read ({error.strerror})"]
+        return [line[:300] for line in lines[-count:]]
+
+    return read
+
+
+def _route(name: str, way: TelegramWay | Webhook | Mail, settings: RouteSettings, *, is_for_escalation: bool) -> Route:
+    policy = Policy(least=settings.least, muted=settings.muted)
+    return Route(name=name, way=way, policy=policy, is_for_escalation=is_for_escalation)
+
+
+def _mail(settings: AlertSettings, secrets: AlertSecrets) -> MailSettings:
+    mail = settings.mail
+    return MailSettings(
+        host=mail.host,
+        port=mail.port,
+        sender=mail.sender,
+        recipients=mail.recipients,
+        user=mail.user,
+        password=secrets.mail_password,
+        security=mail.security,
+    )

@@ -1,0 +1,76 @@
+"""What people see of a trading run, put beside it: status, alerts, Telegram. None of it can stop or slow trading."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bot.app.alerting import Alerting, tail_of
+from bot.app.status import serving_status
+from bot.app.trading_view import TradingView
+from bot.core.notices import notice_of
+from bot.domain.ledger import LedgerEntry
+from bot.domain.operation import Notice, Phase, Severity
+from bot.operator.telegram.channel import Shown
+from bot.ports import Clock, LedgerQueries
+from bot.runtime.alert_settings import read_alert_secrets
+from bot.runtime.env import SystemClock
+from bot.runtime.settings import write_toml
+from bot.runtime.trade_settings import TradeSettings
+
+_SEVERITY = {Phase.DEGRADED: Severity.WARNING}
+
+
+class Surfaces:
+    """The surfaces of one run; notices may be told before any of them is open.
+
+    Args:
+        settings: of the run.
+        directory: the run's.
+        ledger_directory: what outlives it.
+
+    Raises:
+        ConfigError: a secret of an enabled way is missing or cannot be one.
+    """
+
+    def __init__(self, settings: TradeSettings, *, directory: Path, ledger_directory: Path) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._clock: Clock = SystemClock()  # people live by the wall's, also where the market runs faster
+        self.secrets = read_alert_secrets(settings.alerts)
+        self._alerting = Alerting(settings.alerts, self.secrets, clock=self._clock, directory=ledger_directory)
+        self._seen: list[TradingView] = []
+
+    def see_entries(self, entries: Sequence[LedgerEntry]) -> None:
+        """Tell what of the newest durable entries is worth it."""
+        for view in self._seen:
+            view.see_entries(entries)
+        for entry in entries:
+            notice = notice_of(entry)
+            if notice is not None:
+                self._alerting.alerts.tell(notice)
+
+    def see_phase(self, phase: Phase, text: str) -> None:
+        """Tell where the run is."""
+        self._alerting.alerts.tell(
+            Notice(
+                ts_ns=self._clock.now_ns(),
+                kind=f"run.{phase.value}",
+                severity=_SEVERITY.get(phase, Severity.INFO),
+                text=f"{phase.value}: {text}",
+            )
+        )
+
+    @asynccontextmanager
+    async def beside(self, view: TradingView, *, queries: LedgerQueries | None = None) -> AsyncIterator[None]:
+        """Run all of it beside a run."""
+        self._seen.append(view)
+        shown = Shown(config=write_toml(self._settings.public()), log_lines=tail_of(self._directory / "log.jsonl"))
+        async with serving_status(view, self._settings.status, self._directory):
+            serving = asyncio.create_task(self._alerting.serve(view, queries=queries, shown=shown))
+            try:
+                yield
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+                await self._alerting.close()

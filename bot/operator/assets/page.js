@@ -1,0 +1,501 @@
+"use strict";
+// The page: asks for a run, draws it, and while its bot runs is told its state each second.
+
+(() => {
+  const T = Tables;
+  const at = (id) => document.getElementById(id);
+  const OLD_S = 5;
+  const state = { runs: [], name: "", run: null, span: 604800, view: null, seenAt: 0, ageThen: 0, trouble: "", socket: null, retry: 0, controls: false, oldest: null, moments: [], drawnAt: 0, fanAt: 0 };
+  let price, equity, importance, compare;
+
+  // --- asking ----------------------------------------------------------------------------------------------------
+
+  async function ask(path, body) {
+    const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    const answer = await fetch(path, options);
+    if (answer.status === 401 && path !== "/session") {
+      enter();
+      throw new Error("no session");
+    }
+    if (!answer.ok) throw new Error((await answer.text()).trim());
+    return answer.json();
+  }
+
+  const of = (name, what = "") => `/api/run/${encodeURIComponent(name)}${what}`;
+
+  function enter() {
+    at("main").hidden = true;
+    at("enter").hidden = false;
+    at("token").focus();
+  }
+
+  async function open(token) {
+    at("refused").textContent = "";
+    try {
+      await ask("/session", { token });
+      at("enter").hidden = true;
+      await start();
+    } catch (error) {
+      enter();
+      at("refused").textContent = error.message;
+    }
+  }
+
+  // --- a run -----------------------------------------------------------------------------------------------------
+
+  async function start() {
+    const wanted = new URLSearchParams(location.search).get("run");
+    const early = wanted ? look(wanted) : null; // a named run need not wait for the list
+    const [about, listed] = await Promise.all([ask("/api/about"), ask("/api/runs")]);
+    state.controls = about.controls;
+    state.runs = listed;
+    at("main").hidden = false;
+    if (!price) {
+      price = new Drawing.Price();
+      equity = new Drawing.Equity();
+      importance = new Drawing.Importance();
+      price.chart.subscribeClick(({ time }) => time && state.run && state.run.instruments.length && fan(time + price.interval));
+    }
+    at("run").replaceChildren(
+      ...state.runs.map((run) => {
+        const option = T.element("option", `${run.live ? "\u25cf " : ""}${run.name}`);
+        option.value = run.name;
+        return option;
+      }),
+    );
+    const first = state.runs.find((run) => run.name === wanted) || state.runs.find((run) => run.live) || state.runs.find((run) => run.fills) || state.runs[0];
+    if (first) await choose(first.name, first.name === wanted ? early : null);
+    else problem("There are no runs here yet: make one with bot replay.");
+  }
+
+  // What the first look at a run takes, asked for at once.
+  function look(name) {
+    const asked = { run: ask(of(name)), trades: ask(of(name, "/trades?count=50")), log: ask(of(name, "/log")) };
+    for (const each of Object.values(asked)) each.catch(() => {}); // told where it is awaited
+    return asked;
+  }
+
+  async function choose(name, early) {
+    const asked = early || look(name);
+    state.name = name;
+    state.view = null;
+    state.moments = [];
+    state.drawnAt = 0;
+    state.fanAt = 0;
+    state.seenAt = 0;
+    state.trouble = "";
+    at("run").value = name;
+    history.replaceState(null, "", `?run=${encodeURIComponent(name)}`);
+    document.title = `${name} \u2013 bot`;
+    listen(false);
+    try {
+      state.run = await asked.run;
+    } catch (error) {
+      problem(error.message);
+      return;
+    }
+    if (state.name !== name) return;
+    for (const part of document.querySelectorAll(".live")) part.hidden = !state.run.live;
+    at("controls").hidden = !(state.controls && state.run.live);
+    equity.show(state.run.equity);
+    headline();
+    age();
+    const names = state.run.instruments;
+    at("instrument").replaceChildren(...names.map((each) => T.element("option", each)));
+    await Promise.allSettled([chart(), trades(false, asked.trades), lines(asked.log)]);
+    document.documentElement.dataset.ready = name;
+    if (state.run.live) listen(true);
+    runs();
+  }
+
+  function headline() {
+    const run = state.run;
+    const about = run.about || {};
+    const pill = at("phase");
+    if (state.view) return;
+    const word = { finished: "finished", interrupted: "cut short", running: run.live ? "connecting" : "not running" }[about.status] || (run.live ? "connecting" : "over");
+    pill.textContent = `${run.mode || about.mode || "run"}, ${word}`;
+    pill.className = "pill";
+    const currency = run.currency || about.currency || "";
+    const series = run.equity.equity;
+    const end = run.end_equity ?? (series.length ? series[series.length - 1] : null);
+    const begin = run.start_equity ?? (about.start_cash === undefined ? null : Number(about.start_cash));
+    const change = end === null || begin === null ? null : end / begin - 1;
+    T.cards([
+      ["Equity", T.number(end), currency],
+      ["Return", change === null ? "?" : (change > 0 ? "+" : "") + T.share(change), `from ${T.number(begin, 0)}`, change === null ? "" : change < 0 ? "loss" : "gain"],
+      ["Max drawdown", T.share(run.max_drawdown ?? (run.equity.drawdown.length ? -Math.min(...run.equity.drawdown) : null)), "below its peak"],
+      ["Sharpe", T.number(run.sharpe), "a year"],
+      ["Win rate", run.win_rate === null || run.win_rate === undefined ? "?" : T.share(run.win_rate, 0), "of round trips"],
+      ["Fills", about.counts ? about.counts.fills.toLocaleString("en") : "?", about.counts ? `${about.counts.decisions.toLocaleString("en")} decisions` : ""],
+      ["Fees", run.fees === undefined ? "?" : T.number(run.fees), currency],
+    ]);
+    if (run.in_sample) problem("In sample: the model was fitted to this market. These figures flatter it.");
+  }
+
+  async function chart() {
+    const name = state.name, instrument = at("instrument").value;
+    if (!instrument) {
+      at("price-note").textContent = "This run kept no bars; prices are drawn as they come.";
+      price.showLine([], []);
+      forecast(null);
+      importance.show({ t: [], weights: [] });
+      scales([]);
+      return;
+    }
+    const query = `?instrument=${encodeURIComponent(instrument)}&span=${state.span}`;
+    const [data, newest] = await Promise.all([ask(of(name, `/chart${query}`)), fanAt(0)]);
+    if (state.name !== name) return;
+    price.showBars(data);
+    price.chart.timeScale().fitContent();
+    at("price-note").textContent = `${T.span(data.interval)} bars; ${data.fills.length} fills shown. Click a bar for the forecast made there.`;
+    importance.show(data.importance || { t: [], weights: [] });
+    scales(data.scales || []);
+    forecast(newest);
+    price.chart.timeScale().fitContent();
+  }
+
+  async function fanAt(time) {
+    const query = `?instrument=${encodeURIComponent(at("instrument").value)}&at=${Math.floor(time)}`;
+    return ask(of(state.name, `/fan${query}`)).catch(() => null);
+  }
+
+  async function fan(time) {
+    const name = state.name;
+    const made = await fanAt(time);
+    if (state.name === name) forecast(made);
+  }
+
+  function forecast(made) {
+    price.showFan(made);
+    if (!made) {
+      at("forecast-note").textContent = "";
+      at("forecast").replaceChildren(T.element("p", "No forecast.", "nothing"));
+      at("weights").replaceChildren();
+      return;
+    }
+    at("forecast-note").textContent = `Made at ${T.when(made.at)}, at ${T.number(made.close)}.`;
+    const middle = Math.floor(made.levels.length / 2);
+    const wide = made.levels[made.levels.length - 1] - made.levels[0];
+    const columns = [
+      ["In", (row) => T.span(row.horizon)],
+      ["Median", (row) => (row.quantiles[middle] > 0 ? "+" : "") + T.share(row.quantiles[middle], 3), (row) => T.tone(row.quantiles[middle])],
+      [`${Math.round(wide * 100)} of 100 between`, (row) => `${T.share(row.quantiles[0])} and ${T.share(row.quantiles[row.quantiles.length - 1])}`, "num"],
+    ];
+    if (made.coverage) columns.push(["Held so far", (row) => (row.coverage === null || row.coverage === undefined ? "?" : T.share(row.coverage, 0)), "num"]);
+    T.table("forecast", columns, made.horizons.map((horizon, n) => ({ horizon, quantiles: made.quantiles[n], coverage: made.coverage ? made.coverage[n] : null })), "");
+    at("weights").replaceChildren(
+      ...made.scales.map((scale, n) => {
+        const row = document.createElement("div");
+        const meter = document.createElement("meter");
+        meter.max = 1;
+        meter.value = made.importance[n] || 0;
+        row.append(T.element("span", T.span(scale)), meter, T.element("span", T.share(made.importance[n], 0)));
+        return row;
+      }),
+    );
+  }
+
+  function scales(list) {
+    at("scale-key").replaceChildren(
+      ...list.map((scale, n) => {
+        const item = T.element("span");
+        item.append(T.element("i", "", `swatch s${(n % 6) + 1}`), T.span(scale));
+        return item;
+      }),
+    );
+  }
+
+  async function trades(isOlder, asked) {
+    const name = state.name;
+    const before = isOlder && state.oldest ? `&before=${state.oldest}` : "";
+    const rows = await (asked || ask(of(name, `/trades?count=50${before}`)));
+    if (state.name !== name) return;
+    if (isOlder) at("trades").querySelector("tbody").append(...rows.map((row) => T.line(T.trades, row)));
+    else T.table("trades", T.trades, rows, "No fills yet.");
+    state.oldest = rows.length ? rows[rows.length - 1].seq : state.oldest;
+    at("older").hidden = rows.length < 50;
+  }
+
+  async function lines(asked) {
+    const name = state.name;
+    const rows = await (asked || ask(of(name, "/log")));
+    if (state.name !== name) return;
+    const list = at("log");
+    const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 8;
+    list.replaceChildren(
+      ...rows.map((row) => {
+        const { timestamp, level, event, ...rest } = row;
+        const item = T.element("li", null, ["warning", "error", "critical"].includes(level) ? level : "");
+        const facts = Object.entries(rest).map(([key, value]) => `${key}=${value}`).join(" ");
+        item.append(`${String(timestamp || "").slice(11, 19)} `, T.element("b", event), ` ${facts}`);
+        return item;
+      }),
+    );
+    if (isAtEnd) list.scrollTop = list.scrollHeight;
+  }
+
+  function runs() {
+    const columns = [
+      ["", (row) => {
+        const box = document.createElement("input");
+        box.type = "checkbox";
+        box.setAttribute("aria-label", `Compare ${row.name}`);
+        box.addEventListener("change", async () => {
+          at("compare").hidden = false;
+          compare = compare || new Drawing.Compare();
+          const data = box.checked ? (await ask(of(row.name))).equity : null;
+          at("compare").hidden = !compare.set(row.name, data);
+        });
+        return box;
+      }],
+      ["Run", (row) => {
+        const link = T.element("a", row.name);
+        link.href = `?run=${encodeURIComponent(row.name)}`;
+        link.addEventListener("click", (event) => {
+          event.preventDefault();
+          choose(row.name);
+          scrollTo(0, 0);
+        });
+        return link;
+      }],
+      ["Mode", (row) => (row.live ? "running" : row.mode || "")],
+      ["Return", (row) => (row.total_return === undefined ? "" : T.share(row.total_return)), (row) => T.tone(row.total_return || 0)],
+      ["Drawdown", (row) => (row.max_drawdown === undefined ? "" : T.share(row.max_drawdown)), "num"],
+      ["Sharpe", (row) => (row.sharpe === undefined ? "" : T.number(row.sharpe)), "num"],
+      ["Fills", (row) => row.fills ?? "", "num"],
+    ];
+    if (at("runs").dataset.count === String(state.runs.length)) return; // ticks stay as they are
+    at("runs").dataset.count = String(state.runs.length);
+    T.table("runs", columns, state.runs, "No runs.");
+  }
+
+  // --- news ------------------------------------------------------------------------------------------------------
+
+  function listen(isWanted) {
+    if (state.socket) {
+      state.socket.onclose = null;
+      state.socket.close();
+      state.socket = null;
+    }
+    clearTimeout(state.retry);
+    if (!isWanted) return;
+    const name = state.name;
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${of(name, "/news")}`);
+    socket.binaryType = "arraybuffer";
+    const words = new TextDecoder();
+    socket.onmessage = ({ data }) => state.name === name && hear(JSON.parse(words.decode(data)));
+    socket.onclose = () => {
+      state.trouble = "the dashboard does not answer";
+      age();
+      state.retry = setTimeout(() => listen(true), 3000);
+    };
+    state.socket = socket;
+  }
+
+  function hear(news) {
+    if (news.history) {
+      state.moments = news.history;
+      for (const [time, value] of news.history) if (value !== null) equity.addPoint(time, value);
+      state.drawnAt = 0;
+      return;
+    }
+    state.trouble = news.trouble;
+    if (news.age_s !== null) {
+      state.ageThen = news.age_s;
+      state.seenAt = performance.now();
+    }
+    if (news.snapshot) show(news.snapshot);
+    age();
+  }
+
+  const hasBars = () => state.run.instruments.length > 0;
+
+  // Where a run keeps no bars, its charts are of what was seen since somebody looks.
+  function seen(view) {
+    const names = [...new Set([...view.forecasts, ...view.positions].map((each) => each.instrument))];
+    if (at("instrument").options.length !== names.length) at("instrument").replaceChildren(...names.map((each) => T.element("option", each)));
+    const name = at("instrument").value;
+    const made = view.forecasts.find((each) => each.instrument === name);
+    const rows = state.moments.filter((row) => row[2][name] !== undefined);
+    if (state.drawnAt !== name) {
+      state.drawnAt = name;
+      state.fanAt = 0;
+      price.showLine(rows.map((row) => row[0]), rows.map((row) => row[2][name]));
+    } else if (rows.length) {
+      price.addPoint(rows[rows.length - 1][0], rows[rows.length - 1][2][name]);
+    }
+    const weighed = rows.filter((row) => row[3][name]);
+    if (made && weighed.length && rows.length % 10 === 1) {
+      scales(made.scales_ns.map((each) => each / 1e9));
+      importance.show({ t: weighed.map((row) => row[0]), weights: made.scales_ns.map((_, n) => weighed.map((row) => row[3][name][n])) });
+    }
+  }
+
+  function show(view) {
+    const before = state.view;
+    state.view = view;
+    const word = view.is_killed ? "killed" : view.is_paused ? "paused" : view.phase;
+    at("phase").textContent = `${view.mode} on ${view.venue}, ${word}`;
+    at("phase").className = `pill ${word === "ready" ? "well" : word === "starting" || word === "recovering" ? "" : "ill"}`;
+    const troubles = [...view.troubles, ...view.latches.map((each) => `${each.scope}: ${each.state} by ${each.cause}, ${each.detail}`)];
+    at("troubles").hidden = !troubles.length;
+    const told = troubles.join("\n");
+    if (at("troubles").dataset.told !== told) {
+      at("troubles").dataset.told = told;
+      at("troubles").replaceChildren(...troubles.map((each) => T.element("li", each)));
+    }
+    const now = view.equity === null ? null : Number(view.equity);
+    const day = now === null || view.equity_day_start === null ? null : now - view.equity_day_start;
+    const loss = now === null || !Number(view.equity_peak) ? null : 1 - now / view.equity_peak;
+    const held = view.positions.filter((each) => Number(each.qty));
+    const gross = held.some((each) => each.mark_price === null) ? null : held.reduce((sum, each) => sum + Math.abs(each.qty * each.mark_price), 0);
+    const doubts = view.orders.filter((each) => each.is_in_doubt).length;
+    T.cards([
+      ["Equity", T.number(now), view.currency],
+      ["Today", day === null ? "?" : T.signed(day), "since 00:00 UTC", day === null ? "" : day < 0 ? "loss" : "gain"],
+      ["Below peak", T.share(loss), `peak ${T.number(view.equity_peak)}`, loss > 0.05 ? "loss" : ""],
+      ["Exposure", T.number(gross), gross !== null && now ? `${(gross / now).toFixed(2)} times equity` : view.currency],
+      ["Orders", String(view.orders.length), doubts ? `${doubts} in doubt` : "none in doubt", doubts ? "loss" : ""],
+      ["Decided", view.last_decision_ns ? T.span((view.now_ns - view.last_decision_ns) / 1e9) : "not yet", "ago"],
+      ["Reconciled", view.last_reconciled_ns ? T.span((view.now_ns - view.last_reconciled_ns) / 1e9) : "not yet", "ago"],
+    ]);
+    T.table("positions", T.positions(view), held, "Flat.");
+    T.table("orders", T.orders(view), view.orders, "None.");
+    const byAge = [...view.data].sort((a, b) => b.age_ns / b.limit_ns - a.age_ns / a.limit_ns);
+    T.table("data", T.data, byAge, "No data is followed.");
+    T.table("actors", T.actors(view), view.actors, "");
+    T.table("latencies", T.latencies, view.latencies, "");
+    const time = Math.floor(view.now_ns / 1e9);
+    if (now !== null) equity.addPoint(time, now, Number(view.equity_peak));
+    if (!hasBars()) {
+      state.moments.push(moment(view, time, now));
+      if (state.moments.length > 7200) state.moments.shift();
+      seen(view);
+    }
+    const made = view.forecasts.find((each) => each.instrument === at("instrument").value);
+    if (made && made.horizons_ns.length && made.bar_close_ns !== state.fanAt) {
+      const seconds = (list) => list.map((each) => each / 1e9);
+      forecast({ ...made, at: made.bar_close_ns / 1e9, close: Number(made.close_price), horizons: seconds(made.horizons_ns), scales: seconds(made.scales_ns) });
+      price.chart.timeScale().fitContent();
+      state.fanAt = made.bar_close_ns;
+    }
+    if (before && before.ledger_seq !== view.ledger_seq && !(time % 5)) {
+      trades(false).catch(() => {});
+      lines().catch(() => {});
+    }
+  }
+
+  function moment(view, time, now) {
+    const marks = {}, weights = {};
+    for (const each of view.forecasts) {
+      marks[each.instrument] = Number(each.close_price);
+      weights[each.instrument] = each.importance;
+    }
+    for (const each of view.positions) if (each.mark_price !== null) marks[each.instrument] = Number(each.mark_price);
+    return [time, now, marks, weights];
+  }
+
+  // Old data is said to be old, whatever the reason, and looks old until there is newer.
+  function age() {
+    const isLive = state.run && state.run.live;
+    if (!isLive) {
+      at("age").textContent = "";
+      return;
+    }
+    const seconds = state.seenAt ? state.ageThen + (performance.now() - state.seenAt) / 1000 : null;
+    at("age").textContent = seconds === null ? "not seen yet" : seconds < 2 ? "seen just now" : `seen ${T.span(Math.round(seconds))} ago`;
+    const isOld = seconds === null ? Boolean(state.trouble) : seconds > OLD_S || Boolean(state.trouble);
+    if (isOld) problem(`Old: what you see is ${seconds === null ? "not from the bot" : `${T.span(seconds)} old`}${state.trouble ? `; ${state.trouble}` : ""}.`);
+    else problem("");
+  }
+
+  function problem(text) {
+    at("old").hidden = !text;
+    if (at("old").textContent !== text) at("old").textContent = text;
+  }
+
+  // --- commands --------------------------------------------------------------------------------------------------
+
+  // First what it would do now, by the bot's own words; then, a second time, the word itself.
+  async function command(kind) {
+    const dialog = at("ask"), yes = at("ask-yes"), word = at("ask-word"), input = at("ask-input");
+    const name = state.name;
+    at("ask-title").textContent = `${kind}?`;
+    at("ask-text").textContent = "Asking the bot\u2026";
+    word.hidden = true;
+    input.value = "";
+    yes.hidden = true;
+    dialog.showModal();
+    try {
+      const foreseen = await ask(of(name, "/foresee"), { type: kind, why: "asked on the page" });
+      at("ask-text").textContent = `It would ${foreseen.text}.`;
+      yes.hidden = false;
+      yes.textContent = `Yes, ${kind.toLowerCase()}`;
+      yes.onclick = () => {
+        word.hidden = false;
+        word.firstElementChild.textContent = `Type ${kind.toUpperCase()} to do it:`;
+        yes.textContent = `${kind} now`;
+        yes.disabled = true;
+        input.oninput = () => { yes.disabled = input.value !== kind.toUpperCase(); };
+        input.focus();
+        yes.onclick = async () => {
+          yes.disabled = true;
+          try {
+            at("ask-text").textContent = (await ask(of(name, "/obey"), { confirm: foreseen.confirm })).text;
+          } catch (error) {
+            at("ask-text").textContent = error.message;
+          }
+          word.hidden = true;
+          yes.hidden = true;
+        };
+      };
+    } catch (error) {
+      at("ask-text").textContent = error.message;
+    }
+  }
+
+  // --- wiring ----------------------------------------------------------------------------------------------------
+
+  const stored = localStorage.getItem("theme");
+  if (stored) document.documentElement.dataset.theme = stored;
+  function repaint() {
+    for (const each of [price, equity, importance, compare]) if (each) each.paint();
+  }
+  at("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = isDark ? "light" : "dark";
+    localStorage.setItem("theme", root.dataset.theme);
+    repaint();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  at("run").addEventListener("change", () => choose(at("run").value));
+  at("instrument").addEventListener("change", () => {
+    if (!hasBars()) state.drawnAt = 0;
+    else chart().catch((error) => problem(error.message));
+  });
+  at("older").addEventListener("click", () => trades(true).catch((error) => problem(error.message)));
+  for (const button of document.querySelectorAll("[data-span]")) {
+    button.addEventListener("click", () => {
+      state.span = Number(button.dataset.span);
+      for (const each of document.querySelectorAll("[data-span]")) each.setAttribute("aria-pressed", String(each === button));
+      if (hasBars()) chart().catch((error) => problem(error.message));
+    });
+  }
+  for (const button of document.querySelectorAll("[data-command]")) button.addEventListener("click", () => command(button.dataset.command));
+  at("enter").addEventListener("submit", (event) => {
+    event.preventDefault();
+    open(at("token").value.trim());
+  });
+  at("ask").addEventListener("close", () => { at("ask-yes").disabled = false; });
+  setInterval(age, 1000);
+
+  const token = location.hash.slice(1);
+  if (token && token !== "main") {
+    history.replaceState(null, "", location.pathname + location.search);
+    open(token);
+  } else {
+    start().catch((error) => { if (error.message !== "no session") problem(error.message); });
+  }
+})();

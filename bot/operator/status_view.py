@@ -1,0 +1,200 @@
+"""A snapshot as a terminal shows it: what is wrong first, then money, then the machine."""
+
+import math
+from decimal import Decimal
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bot.domain.operation import Phase, Snapshot
+
+_STALE_S = 5.0  # an answer older than this is shown as old
+_PHASE_STYLE = {
+    Phase.STARTING: "yellow",
+    Phase.RECOVERING: "yellow",
+    Phase.READY: "green",
+    Phase.DEGRADED: "bold red",
+    Phase.STOPPING: "yellow",
+}
+
+
+def render(view: Snapshot, *, age_s: float = 0.0, trouble: str = "") -> RenderableType:
+    """Return what to show.
+
+    Args:
+        age_s: how long ago the snapshot was taken.
+        trouble: why there is no newer one.
+    """
+    parts: list[RenderableType] = [_head(view)]
+    if trouble or age_s > _STALE_S:
+        why = f": {trouble}" if trouble else ""
+        parts.append(Panel(Text(f"OLD: this is {_span(age_s)} old{why}", style="bold red"), border_style="red"))
+    problems = [Text(f"! {each}", style="bold red") for each in view.troubles]
+    problems += [
+        Text(f"! {each.scope}: {each.state} by {each.cause}, {each.detail}", style="yellow") for each in view.latches
+    ]
+    if problems:
+        parts.append(Group(*problems))
+    parts += [_money(view), _positions(view), _orders(view), _forecasts(view), _data(view), _actors(view)]
+    return Group(*parts)
+
+
+def _head(view: Snapshot) -> RenderableType:
+    line = Text()
+    line.append(view.phase.value.upper(), style=_PHASE_STYLE[view.phase])
+    for is_so, word in ((view.is_killed, "KILLED"), (view.is_paused, "PAUSED")):
+        if is_so:
+            line.append(f"  {word}", style="bold white on red")
+    style = "bold red" if view.mode == "live" else "bold"
+    line.append(f"  {view.mode}", style=style).append(f" on {view.venue}, {view.strategy}, ")
+    line.append(f"{view.model_id or 'no model'}, up {_span((view.now_ns - view.started_ns) / 1e9)}\n")
+    line.append(f"{view.run_id}, epoch {view.epoch}, journal {view.ledger_seq}", style="dim")
+    return line
+
+
+def _money(view: Snapshot) -> RenderableType:
+    table = _table("", "equity", "today", "below peak", "cash", "reconciled", "decided")
+    day = None if view.equity is None or view.equity_day_start is None else view.equity - view.equity_day_start
+    loss = None
+    if view.equity is not None and view.equity_peak:
+        loss = 1 - view.equity / view.equity_peak
+    table.add_row(
+        view.currency,
+        _amount(view.equity),
+        _gain(day),
+        Text("?" if loss is None else f"{loss:.2%}", style="" if not loss else "red"),
+        _amount(view.cash),
+        _ago(view, view.last_reconciled_ns),
+        _ago(view, view.last_decision_ns),
+    )
+    return table
+
+
+def _positions(view: Snapshot) -> RenderableType:
+    held = [each for each in view.positions if each.qty]
+    if not held:
+        return Text("flat", style="dim")
+    table = _table("position", "quantity", "entry", "mark", "unrealized", "realized", "fees", "funding", "stop")
+    for each in held:
+        table.add_row(
+            each.instrument,
+            Text(f"{each.qty:f}", style="green" if each.qty > 0 else "red"),
+            _plain(each.entry_price),
+            _plain(each.mark_price),
+            _gain(each.unrealized_pnl),
+            _gain(each.realized_pnl),
+            _amount(each.fees),
+            _gain(each.funding),
+            _plain(each.stop_loss) if each.stop_loss is not None else "none",
+        )
+    return table
+
+
+def _orders(view: Snapshot) -> RenderableType:
+    if not view.orders:
+        return Text("no open orders", style="dim")
+    table = _table("order", "instrument", "side", "type", "filled", "limit", "status", "sent")
+    for each in view.orders:
+        status = Text("IN DOUBT", style="bold red") if each.is_in_doubt else Text(each.status)
+        table.add_row(
+            each.client_order_id,
+            each.instrument,
+            Text(each.side, style="green" if each.side == "buy" else "red"),
+            each.order_type,
+            f"{each.filled_qty:f} of {each.qty:f}",
+            _plain(each.limit_price) if each.limit_price is not None else "market",
+            status,
+            _ago(view, each.sent_ns),
+        )
+    return table
+
+
+def _forecasts(view: Snapshot) -> RenderableType:
+    if not view.forecasts:
+        return Text("no forecasts", style="dim")
+    table = _table("forecast", "bar", "horizon", "median", "interval", "held so far", "scales")
+    for each in view.forecasts:
+        weights = "  ".join(
+            f"{_span(scale / 1e9)} {weight:.0%}" for scale, weight in zip(each.scales_ns, each.importance, strict=False)
+        )
+        for number, (horizon, row) in enumerate(zip(each.horizons_ns, each.quantiles, strict=False)):
+            lived = each.coverage[number] if number < len(each.coverage) else math.nan
+            wanted = each.levels[-1] - each.levels[0]
+            table.add_row(
+                each.instrument if not number else "",
+                _ago(view, each.bar_close_ns) if not number else "",
+                _span(horizon / 1e9),
+                f"{row[len(row) // 2]:+.3%}",
+                f"{row[0]:+.2%} to {row[-1]:+.2%}",
+                "?" if math.isnan(lived) else f"{lived:.0%} of {wanted:.0%}",
+                weights if not number else "",
+            )
+    return table
+
+
+def _data(view: Snapshot) -> RenderableType:
+    table = _table("data", "age", "limit", "state")
+    for each in sorted(view.data, key=lambda each: -each.age_ns / max(each.limit_ns, 1)):
+        is_old = each.age_ns > each.limit_ns
+        state = "STALE" if is_old else "GAP" if not each.is_trusted else "ok"
+        style = "green" if state == "ok" else "bold red"
+        limit = _span(each.limit_ns / 1e9)
+        table.add_row(each.topic, Text(_span(each.age_ns / 1e9), style=style), limit, Text(state, style=style))
+    times = _table("latency", "median", "99 of 100", "worst", "of")
+    for latency in view.latencies:
+        figures = (latency.p50_ns, latency.p99_ns, latency.worst_ns)
+        times.add_row(latency.stage, *(_span(each / 1e9) for each in figures), str(latency.count))
+    return Columns((table, times), padding=(0, 4))
+
+
+def _actors(view: Snapshot) -> RenderableType:
+    table = _table("actor", "inbox", "served", "last", "state")
+    for each in view.actors:
+        is_full = each.queued > each.bound // 2
+        state = Text("alive", style="green") if each.is_alive else Text("ENDED", style="bold red")
+        inbox = Text(f"{each.queued} of {each.bound}", style="red" if is_full else "")
+        table.add_row(each.name, inbox, str(each.served), _ago(view, each.last_served_ns), state)
+    counts = _table("count", "", "since the start")
+    for counter in view.counters:
+        if counter.value:
+            labels = ", ".join(f"{key} {value}" for key, value in counter.labels)
+            counts.add_row(counter.name.removesuffix("_total").replace("_", " "), labels, str(counter.value))
+    return Columns((table, counts), padding=(0, 4))
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _ago(view: Snapshot, at_ns: int) -> str:
+    return f"{_span((view.now_ns - at_ns) / 1e9)} ago" if at_ns else "not yet"
+
+
+def _amount(value: Decimal | None) -> str:
+    return "?" if value is None else f"{value:,.2f}"
+
+
+def _gain(value: Decimal | None) -> Text:
+    if value is None:
+        return Text("?")
+    return Text(f"{value:+,.2f}", style="green" if value > 0 else "red" if value < 0 else "")
+
+
+def _plain(value: Decimal | None) -> str:
+    return "?" if value is None else f"{value:f}"
+
+
+def _span(seconds: float) -> str:
+    """Return a duration in one unit that suits it."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"

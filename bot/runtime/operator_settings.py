@@ -1,0 +1,33 @@
+"""Settings of what a person sees of a running bot, and may ask of it."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OperatorSection(BaseModel):
+    """The root of these sections: frozen, and no key that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StatusSettings(OperatorSection):
+    """The bot's own small server of metrics, health and state, on loopback."""
+
+    enabled: bool = Field(True, description="whether it serves at all")
+    port: int = Field(0, ge=0, le=65535, description="0: any free one; Prometheus wants a fixed one, such as 9470")
+    socket: Path | None = Field(None, description="a socket file instead of a port")
+    hosts: tuple[str, ...] = Field((), description="further Host headers to answer, such as bot:9470 behind a proxy")
+    open_metrics: bool = Field(True, description="whether /metrics needs no token")
+    controls: bool = Field(False, description="whether the dashboard may pause, flatten and kill through it")
+
+
+class DashboardSettings(OperatorSection):
+    """The page, served by a process of its own."""
+
+    host: str = Field("127.0.0.1", description="loopback; another address only behind a TLS proxy: proxied = true")
+    port: int = Field(8765, ge=0, le=65535, description="0: any free one")
+    hosts: tuple[str, ...] = Field((), description="further Host headers to answer, such as bot.example.org")
+    proxied: bool = Field(False, description="a proxy that does TLS stands before it")
+    controls: bool = Field(False, description="whether the page shows pause, flatten and kill")
+    pages: int = Field(8, ge=1, le=64, description="how many open pages are told of news at once")
