@@ -16,6 +16,7 @@ from benchmarks import (
     bench_replay,
     bench_samples,
     bench_streams,
+    bench_trading,
     bench_venue,
 )
 from benchmarks.measure import Benchmarks, Figure, run_all
@@ -77,6 +78,7 @@ GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
     "replay": ("Replay benchmarks", replay_figures),
     "venue": ("Venue model benchmarks", lambda: run_all("benchmarks.bench_venue", bench_venue.BENCHMARKS)),
     "streams": ("Market stream benchmarks", stream_figures),
+    "trading": ("Order path benchmarks", lambda: run_all("benchmarks.bench_trading", bench_trading.BENCHMARKS)),
     "market": ("Market data benchmarks", market_figures),
     "emulator": (
         "Emulator benchmarks",

@@ -1,5 +1,6 @@
 """`bot models`: what is in a store of artefacts, whether it is whole, and which one is in use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from bot.runtime.env import utc_now
 from models import artifact_store
 from models.artifact import load
 from models.artifact_files import read_files
+from models.export import export_model
+from models.inspect import count_flops
 from models.manifest import Manifest
 from models.serving.told import GRIDS
 
@@ -90,6 +93,33 @@ def roll_back(store: Path, *, trusted: frozenset[str] | None = None) -> str:
         ConfigError: there was none. DataError: it is refused, and the present one stays in use.
     """
     return use_model(store, artifact_store.rollback_target(store), trusted=trusted)
+
+
+def export(
+    store: Path,
+    model: str,
+    *,
+    formats: Sequence[str],
+    rows: int,
+    out: Path,
+    trusted: frozenset[str] | None = None,
+) -> dict[str, Any]:
+    """Write an artefact's network for other programs; return where, and how near each file's answers are.
+
+    Raises:
+        ConfigError: there is no such model or format, or this network cannot be written so. DataError: the model is
+            refused, or a format answers otherwise.
+    """
+    path = artifact_store.locate(store, model)
+    now_ns = int(utc_now().timestamp()) * 1_000_000_000
+    directory, record = export_model(path, formats=formats, out=out, rows=rows, trusted=trusted, now_ns=now_ns)
+    errors = {f"{name}, differs by at most": written.error for name, written in record.files.items()}
+    return {"model": record.model, "directory": str(directory.resolve())} | errors
+
+
+def operations(manifest: Manifest) -> int:
+    """Return the floating-point operations of one decision from nothing; see `models.inspect.count_flops`."""
+    return count_flops(manifest.model.config)
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
