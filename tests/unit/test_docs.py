@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from bot.core.risk import Denial
+from bot.runtime.deadman_settings import load_deadman
 from bot.runtime.settings import Settings, load
+from bot.runtime.trade_settings import load_trade
 from bot.runtime.train_settings import load_train
 from strategies.registry import find_strategy
 from tests.support.replays import rows, run, settings_with, small_market
@@ -26,11 +28,16 @@ def test_default_toml_is_the_defaults() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.toml")), ids=lambda path: path.name)
 def test_every_config_loads(path: Path) -> None:
-    """What ships is accepted, and asks for a strategy that there is; trainings have a document of their own."""
-    if path.name.startswith("train-"):
+    """What ships is accepted, and asks for a strategy that there is; each kind of run has settings of its own."""
+    kind = path.stem.partition("-")[0]
+    if kind == "train":
         assert load_train(path).model.scales
-        return
-    assert find_strategy(load(path).strategy.name)
+    elif kind == "deadman":
+        assert load_deadman(path)
+    elif kind in ("paper", "live"):
+        assert find_strategy(load_trade(path).strategy.name)
+    else:
+        assert find_strategy(load(path).strategy.name)
 
 
 def test_every_denial_is_documented() -> None:
