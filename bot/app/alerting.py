@@ -30,7 +30,6 @@ from bot.runtime.env import WriterThread, draw_digits
 
 log = structlog.get_logger()
 
-_LOOK_S = 30.0
 _DAY_NS = 86_400_000_000_000
 _LAST_WORDS_S = 5.0
 
@@ -43,6 +42,7 @@ class Alerting:
         clock: the wall's.
         directory: where Telegram's mark is kept: the ledger's directory, which outlives a run.
         api: another Telegram than the settings name, for tests.
+        look_s: how often the bot is looked at, for pictures and the summary.
 
     Attributes:
         alerts: where notices go: a `ports.NoticeSink`.
@@ -61,6 +61,7 @@ class Alerting:
         clock: Clock,
         directory: Path,
         api: ChatApi | None = None,
+        look_s: float = 30.0,
     ) -> None:
         self._settings = settings
         self._secrets = secrets
@@ -68,6 +69,7 @@ class Alerting:
         self._redact = Redactor(secrets.values())
         self._disk, self._desk, self._post = WriterThread("telegram"), WriterThread("operator"), WriterThread("mail")
         self._api = api
+        self._look_s = look_s
         if api is None and settings.telegram.enabled:
             from bot.operator.telegram.api import TelegramApi  # aiogram takes seconds to load: only for who uses it
 
@@ -135,7 +137,7 @@ class Alerting:
                     await self.channel.tell(await self.channel.summary())
                 except DataError as error:
                     log.warning("telegram.no_summary", error=str(error))
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(self._look_s)
 
     def _make_channel(
         self, api: ChatApi, operated: Operated, queries: LedgerQueries | None, shown: Shown | None

@@ -204,6 +204,8 @@ class Trading:
         home = Path(where) if "://" not in where else self._ledger_directory()
         switches = Switches(home if home.is_dir() or not home.suffix else home.parent)
         surfaces = Surfaces(settings, directory=self.directory, ledger_directory=switches.directory)
+        surfaces.start()
+        stack.push_async_callback(surfaces.close)
         self._see_phase = surfaces.see_phase
         heartbeat = HeartbeatWriter(switches.directory / HEARTBEAT_FILE, self.directory.name)
         inbox: Inbox[Any] = Inbox("order_executor", bound=_MONEY_BOUND)
@@ -356,10 +358,10 @@ class Trading:
             feed.stop()
             await strategy_inbox.put(Stop())
             await supervisor.wait_for("strategy")
-            with suppress(TimeoutError):  # what is not known by then is found out at the next start
-                async with asyncio.timeout(_SETTLE_S / self._speed):
-                    while not executor.is_settled:
-                        await asyncio.sleep(_POLL_S / self._speed)
+            for _ in range(int(_SETTLE_S / _POLL_S)):  # what is not known by then is found out at the next start
+                if executor.is_settled:
+                    break
+                await asyncio.sleep(_POLL_S / self._speed)
             await inbox.put(Stop())
             await supervisor.wait_for("order_executor")
             self._keep_state(ledger, store, executor)

@@ -89,7 +89,9 @@ async def emulator_clock(host: Host) -> ScaledClock:
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"venue.url = {host.rest}: that is no emulator of ours ({error})") from error
     if not 0 < told.speed <= SPEED_MAX:
-        raise ConfigError('venue.url: clock.mode = "driven" is moved by a client; a paper run takes "scaled" or "system"')
+        raise ConfigError(
+            'venue.url: clock.mode = "driven" is moved by a client; a paper run takes "scaled" or "system"'
+        )
     return ScaledClock(start_ns=time_ns + int((recv_ns - sent_ns) / 2 * told.speed), speed=told.speed)
 
 

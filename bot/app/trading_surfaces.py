@@ -41,6 +41,14 @@ class Surfaces:
         self._alerting = Alerting(settings.alerts, self.secrets, clock=self._clock, directory=ledger_directory)
         self._seen: list[TradingView] = []
 
+    def start(self) -> None:
+        """Begin to tell people: also of a start that fails."""
+        self._alerting.start()
+
+    async def close(self) -> None:
+        """Deliver the last words, for some seconds at most."""
+        await self._alerting.close()
+
     def see_entries(self, entries: Sequence[LedgerEntry]) -> None:
         """Tell what of the newest durable entries is worth it."""
         for view in self._seen:
@@ -73,4 +81,3 @@ class Surfaces:
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)
-                await self._alerting.close()

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_READ_S = 15.0
+_READ_S = 8.0
 _SEND_S = 3.0
 _LOOK_EVERY_S = 1.0
 _HISTORY = 7_200  # looks that are kept of a running bot
@@ -311,6 +311,7 @@ class PageServer:
         client, body = await self._to_bot(request)
         try:
             confirm = msgspec.json.decode(body, type=dict[str, str]).get("confirm", "")
+            self._listener.keep(request)  # it may take longer than a request's time
             done = await client.obey(confirm, "page")
             log.info("page.command_given", run=request.match_info["name"], done=done.is_done)
             return json_response(msgspec.json.encode(done))

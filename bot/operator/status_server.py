@@ -171,6 +171,7 @@ class StatusServer:
         if command is None or until_s < asyncio.get_running_loop().time():
             return self.guard.refuse(409, "nothing waits for this confirmation: ask again")
         by = "page" if given.by == "page" else "host"
+        self._listener.keep(request)  # it may take longer than a request's time
         log.info("operator.command_given", command=type(command).__name__, by=by)
         try:
             # What was begun is not undone because whoever asked has hung up.

@@ -46,6 +46,8 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 # With these a frame of trades is lost, or comes late, without a mark.
 SILENT = frozenset(name for name, fields in FAULTS.items() if fields["kind"] in ("drop_frame", "delay_frame", "stall"))
+# With these the venue's last word on a minute may not come in time, by which the loss of its last trades is known.
+LAST_WORD = frozenset(["drop_any", "delay_long", "stall", "missing_confirm", "half_open", "reset"])
 # These meet nothing while all is well: only who connects, or asks for what was missed, can be answered wrongly.
 _NEED_A_BREAK = frozenset(["drop_answers", "refused", "rest_fails", "rest_errs", "rest_lost"])
 
@@ -70,6 +72,6 @@ def mix(seed: int, *, from_ns: int, until_ns: int) -> list[Fault]:
     dice = random.Random(seed)
     made = []
     for name in dice.sample(sorted(FAULTS), dice.randint(2, 5)):
-        begin = dice.randrange(from_ns, until_ns)
-        made += faults_of(name, from_ns=begin, until_ns=min(until_ns, begin + dice.randrange(1, 25) * S))
+        begin = dice.randrange(from_ns, until_ns - 5 * S)
+        made += faults_of(name, from_ns=begin, until_ns=min(until_ns, begin + dice.randrange(5, 25) * S))
     return made

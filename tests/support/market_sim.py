@@ -285,7 +285,9 @@ def truth(venue: Venue, name: str, until_ns: int) -> dict[int, BarBatch]:
     return dict(slab.bars)
 
 
-def complaints(bars: dict[str, Bars], venue: Venue, now_ns: int, *, has_short: bool = True) -> list[str]:
+def complaints(
+    bars: dict[str, Bars], venue: Venue, now_ns: int, *, has_short: bool = True, unless_end_ns: int | None = None
+) -> list[str]:
     """Return every bar that says something untrue, as a line each.
 
     Args:
@@ -294,12 +296,13 @@ def complaints(bars: dict[str, Bars], venue: Venue, now_ns: int, *, has_short: b
         now_ns: until when.
         has_short: also bars shorter than a minute: where frames were lost without a mark, those have closed before
             anybody could know.
+        unless_end_ns: no matter what bars that end then say.
     """
     found: list[str] = []
     for name, own in bars.items():
         true = truth(venue, name, now_ns)
         for scale_ns in SCALES if has_short else [each for each in SCALES if each >= MINUTE]:
-            differences = _differences(own.bars(scale_ns), true[scale_ns], venue.start_ns)
+            differences = _differences(own.bars(scale_ns), true[scale_ns], venue.start_ns, unless_end_ns)
             found += [f"{name} {scale_ns // SECOND} s: {text}" for text in differences]
     return found
 
@@ -308,13 +311,15 @@ _OPENING = ("open_ticks", "high_ticks", "low_ticks")
 _PRICES_AND_VOLUME = ("open_ticks", "high_ticks", "low_ticks", "close_ticks", "volume_steps")
 
 
-def _differences(bars: BarBatch, true: BarBatch, start_ns: int) -> list[str]:
+def _differences(bars: BarBatch, true: BarBatch, start_ns: int, unless_end_ns: int | None) -> list[str]:
     found: list[str] = []
     if (np.diff(bars.open_ns) != bars.scale_ns).any():
         found.append("the bars are not contiguous")
     for row, place in enumerate(np.searchsorted(true.open_ns, bars.open_ns).tolist()):
         flags = int(bars.flags[row])
         is_partial, has_no_flow = bool(flags & 6), bool(flags & 8)
+        if int(bars.open_ns[row]) + bars.scale_ns == unless_end_ns:
+            continue
         if place >= len(true) or (is_partial and bars.scale_ns < MINUTE):
             continue
         names = [*_PRICES_AND_VOLUME, *([] if has_no_flow else ["turnover"])]

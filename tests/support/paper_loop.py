@@ -1,4 +1,4 @@
-"""An emulator's server and a whole trading run in one event loop, on one scaled clock: faults strike, and both are seen."""
+"""An emulator's server and a whole trading run in one event loop, on one scaled clock, where faults strike."""
 
 import asyncio
 import json
@@ -79,10 +79,11 @@ class PaperLoop:
         }
         for section, keys in changed.items():
             values[section] = values.get(section, {}) | keys
-        return TradeSettings(**values, symbols=[{"symbol": "BTCUSDT", "leverage": 10}])  # type: ignore[arg-type]
+        return TradeSettings(**values, symbols=[{"symbol": "BTCUSDT", "leverage": 10}])
 
     def start(self, **changed: dict[str, Any]) -> Trading:
         """Start trading."""
+        self.phases.clear()
         credentials = Credentials(key=self._key, secret=self._secret)
         trading = self.trading = Trading(self.settings(**changed), "paper", credentials, self._hear)
         self._task = asyncio.create_task(trading.run())
@@ -127,7 +128,13 @@ class PaperLoop:
 
     def place(self, **fields: str) -> None:
         """Rest an order far below the market, as another client of the same key."""
-        order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.001"} | fields
+        order = {
+            "category": "linear",
+            "symbol": "BTCUSDT",
+            "side": "Buy",
+            "orderType": "Limit",
+            "qty": "0.001",
+        } | fields
         now_ns, body = self.clock.now_ns(), json.dumps(order).encode()
         stamp = str(now_ns // 1_000_000)
         headers = {

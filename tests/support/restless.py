@@ -54,7 +54,9 @@ class Restless(Strategy[RestlessParams]):
                 wishes.append(self.limit_order(name, side, qty, price, reason="rest"))
         elif turn == 2 and resting:
             order = resting[-1].request
-            price = self.instrument(name).round_price(close * Decimal("0.998" if order.side is Side.BUY else "1.002"), order.side)
+            price = self.instrument(name).round_price(
+                close * Decimal("0.998" if order.side is Side.BUY else "1.002"), order.side
+            )
             wishes.append(self.amend(name, order.client_order_id, price=price, reason="move"))
         elif turn == 5:
             wishes.append(self.cancel(name, reason="begin again"))

@@ -28,7 +28,7 @@ def make_run(directory: Path, *, fills: int, bars: int = 10_000, reason: str = "
     tables.metadata.create_all(engine)
     engine.dispose()
     connection = sqlite3.connect(directory / "ledger.sqlite")
-    run = dict.fromkeys((column.name for column in tables.runs.columns), "0")
+    run: dict[str, object] = dict.fromkeys((column.name for column in tables.runs.columns), "0")
     run |= {"run_id": directory.name, "mode": "replay", "status": "finished", "strategy": "made_up"}
     run |= {"start_cash": "100000", "currency": "USDT", "parameters": "{}"}
     _insert(connection, "runs", [run])

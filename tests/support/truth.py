@@ -33,7 +33,9 @@ class Venue:
             "X-BAPI-RECV-WINDOW": "20000",
             "X-BAPI-SIGN": hmac.new(self._secret.encode(), text, hashlib.sha256).hexdigest(),
         }
-        with urllib.request.urlopen(urllib.request.Request(f"{self._url}{path}?{query}", headers=headers), timeout=10) as got:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self._url}{path}?{query}", headers=headers), timeout=10
+        ) as got:
             answer = json.loads(got.read())
         assert answer["retCode"] == 0, answer
         result: dict[str, Any] = answer["result"]
@@ -76,7 +78,9 @@ class Venue:
     def positions(self) -> dict[str, Decimal]:
         """Return what is held, signed."""
         rows = self.all("/v5/position/list", category="linear", settleCoin="USDT")
-        signed = {row["symbol"]: Decimal(row["size"]) * (-1 if row["side"] == "Sell" else 1) for row in rows if row["size"]}
+        signed = {
+            row["symbol"]: Decimal(row["size"]) * (-1 if row["side"] == "Sell" else 1) for row in rows if row["size"]
+        }
         return {name: qty for name, qty in signed.items() if qty}
 
     def cash(self) -> Decimal:

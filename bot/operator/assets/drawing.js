@@ -103,6 +103,7 @@ const Drawing = (() => {
       this.fan = new Fan();
       this.median.attachPrimitive(this.fan);
       this.marks = L.createSeriesMarkers(this.candles, []);
+      this.lineMarks = L.createSeriesMarkers(this.line, []);
       this.interval = 60;
       this.last = 0;
       this.paint();
@@ -171,7 +172,9 @@ const Drawing = (() => {
 
     showFills(fills) {
       this.fills = fills;
-      this.marks.setMarkers(this.asMarkers(fills));
+      const marks = this.asMarkers(fills);
+      this.marks.setMarkers(this.interval === SEEN_S ? [] : marks);
+      this.lineMarks.setMarkers(this.interval === SEEN_S ? marks : []);
     }
 
     // A forecast: close, and quantiles of the log return by horizon, drawn against time as it passes.

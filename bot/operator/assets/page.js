@@ -5,7 +5,7 @@
   const T = Tables;
   const at = (id) => document.getElementById(id);
   const OLD_S = 5;
-  const state = { runs: [], name: "", run: null, span: 604800, view: null, seenAt: 0, ageThen: 0, trouble: "", socket: null, retry: 0, controls: false, oldest: null, moments: [], drawnAt: 0, fanAt: 0 };
+  const state = { runs: [], name: "", run: null, span: 604800, view: null, seenAt: 0, ageThen: 0, trouble: "", socket: null, retry: 0, controls: false, oldest: null, readAt: 0, readSeq: -1, fills: [], moments: [], drawnAt: 0, fanAt: 0 };
   let price, equity, importance, compare;
 
   // --- asking ----------------------------------------------------------------------------------------------------
@@ -101,6 +101,9 @@
     headline();
     age();
     const names = state.run.instruments;
+    document.querySelector(".group").hidden = !names.length;
+    for (const id of ["h-price", "h-forecast", "h-importance"]) at(id).closest("section").hidden = !names.length && !state.run.live;
+    state.marked = null;
     at("instrument").replaceChildren(...names.map((each) => T.element("option", each)));
     await Promise.allSettled([chart(), trades(false, asked.trades), lines(asked.log)]);
     document.documentElement.dataset.ready = name;
@@ -123,7 +126,7 @@
     const change = end === null || begin === null ? null : end / begin - 1;
     T.cards([
       ["Equity", T.number(end), currency],
-      ["Return", change === null ? "?" : (change > 0 ? "+" : "") + T.share(change), `from ${T.number(begin, 0)}`, change === null ? "" : change < 0 ? "loss" : "gain"],
+      ["Return", change === null ? "?" : (change > 0 ? "+" : "") + T.share(change), `from ${T.number(begin, 0)}`, change < 0 ? "loss" : change > 0 ? "gain" : ""],
       ["Max drawdown", T.share(run.max_drawdown ?? (run.equity.drawdown.length ? -Math.min(...run.equity.drawdown) : null)), "below its peak"],
       ["Sharpe", T.number(run.sharpe), "a year"],
       ["Win rate", run.win_rate === null || run.win_rate === undefined ? "?" : T.share(run.win_rate, 0), "of round trips"],
@@ -212,7 +215,10 @@
     const rows = await (asked || ask(of(name, `/trades?count=50${before}`)));
     if (state.name !== name) return;
     if (isOlder) at("trades").querySelector("tbody").append(...rows.map((row) => T.line(T.trades, row)));
-    else T.table("trades", T.trades, rows, "No fills yet.");
+    else {
+      T.table("trades", T.trades, rows, "No fills yet.");
+      state.fills = rows;
+    }
     state.oldest = rows.length ? rows[rows.length - 1].seq : state.oldest;
     at("older").hidden = rows.length < 50;
   }
@@ -325,6 +331,13 @@
     } else if (rows.length) {
       price.addPoint(rows[rows.length - 1][0], rows[rows.length - 1][2][name]);
     }
+    if (rows.length && (state.marked !== state.fills || state.markedAt !== name)) {
+      const since = rows[0][0];
+      const ours = state.fills.filter((each) => each.instrument === name && each.ts_ns / 1e9 >= since);
+      price.showFills(ours.map((each) => [Math.floor(each.ts_ns / 1e9), each.side]));
+      state.marked = state.fills;
+      state.markedAt = name;
+    }
     const weighed = rows.filter((row) => row[3][name]);
     if (made && weighed.length && rows.length % 10 === 1) {
       scales(made.scales_ns.map((each) => each / 1e9));
@@ -353,7 +366,7 @@
     const doubts = view.orders.filter((each) => each.is_in_doubt).length;
     T.cards([
       ["Equity", T.number(now), view.currency],
-      ["Today", day === null ? "?" : T.signed(day), "since 00:00 UTC", day === null ? "" : day < 0 ? "loss" : "gain"],
+      ["Today", day === null ? "?" : T.signed(day), "since 00:00 UTC", day < 0 ? "loss" : day > 0 ? "gain" : ""],
       ["Below peak", T.share(loss), `peak ${T.number(view.equity_peak)}`, loss > 0.05 ? "loss" : ""],
       ["Exposure", T.number(gross), gross !== null && now ? `${(gross / now).toFixed(2)} times equity` : view.currency],
       ["Orders", String(view.orders.length), doubts ? `${doubts} in doubt` : "none in doubt", doubts ? "loss" : ""],
@@ -380,7 +393,11 @@
       price.chart.timeScale().fitContent();
       state.fanAt = made.bar_close_ns;
     }
-    if (before && before.ledger_seq !== view.ledger_seq && !(time % 5)) {
+    for (const id of ["h-forecast", "h-importance"]) at(id).closest("section").hidden = !hasBars() && !view.forecasts.length;
+    const since = performance.now() - state.readAt;
+    if (before && since > 4000 && state.readSeq !== view.ledger_seq) {
+      state.readAt = performance.now();
+      state.readSeq = view.ledger_seq;
       trades(false).catch(() => {});
       lines().catch(() => {});
     }

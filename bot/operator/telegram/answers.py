@@ -26,18 +26,14 @@ def help_text() -> Text:
 
 def version(snapshot: Snapshot) -> Text:
     """Return what runs."""
-    return _table(
-        f"multiscale-bot {snapshot.version}",
-        [
-            ("run", snapshot.run_id),
-            ("mode", f"{snapshot.mode}, {snapshot.venue}"),
-            ("strategy", snapshot.strategy),
-            ("model", snapshot.model_id or "none"),
-            ("settings", snapshot.config_hash[:12]),
-            ("epoch", str(snapshot.epoch)),
-            ("up for", span(snapshot.now_ns - snapshot.started_ns)),
-        ],
-    )
+    lines = [
+        f"run {snapshot.run_id}, up for {span(snapshot.now_ns - snapshot.started_ns)}",
+        f"mode {snapshot.mode}, {snapshot.venue}",
+        f"strategy {snapshot.strategy}",
+        f"model {snapshot.model_id or 'none'}",
+        f"settings {snapshot.config_hash[:12]}, epoch {snapshot.epoch}",
+    ]
+    return Text(head=f"multiscale-bot {snapshot.version}", body="\n".join(lines))
 
 
 def status(snapshot: Snapshot, *, is_table: bool = False) -> Text:
@@ -55,7 +51,7 @@ def status(snapshot: Snapshot, *, is_table: bool = False) -> Text:
     lines += [_position_line(held, snapshot.currency) for held in held_in(snapshot)]
     if not held_in(snapshot):
         lines.append("No position.")
-    lines.append(f"{len(snapshot.orders)} open orders")
+    lines.append(many(len(snapshot.orders), "open order"))
     return Text(head=_headline(snapshot), body="\n".join(lines))
 
 
@@ -74,7 +70,7 @@ def positions(snapshot: Snapshot) -> Text:
             f"  stop {_or_dash(held.stop_loss)}, target {_or_dash(held.take_profit)}, "
             f"trailing {_or_dash(held.trailing_distance)}"
         )
-    return Text(head=f"{len(held_in(snapshot))} positions", body="\n".join(lines))
+    return Text(head=many(len(held_in(snapshot)), "position"), body="\n".join(lines))
 
 
 def open_orders(snapshot: Snapshot) -> Text:
@@ -87,7 +83,7 @@ def open_orders(snapshot: Snapshot) -> Text:
         f"{_age(snapshot, order.sent_ns)} old"
         for order in snapshot.orders
     ]
-    return Text(head=f"{len(lines)} open orders", body="\n".join(lines))
+    return Text(head=many(len(lines), "open order"), body="\n".join(lines))
 
 
 def past_orders(orders: Sequence[PastOrder]) -> Text:
@@ -111,8 +107,8 @@ def balance(snapshot: Snapshot) -> Text:
             ("cash", money(snapshot.cash)),
             ("unrealized", signed(unrealized)),
             ("equity", "unknown: no mark" if snapshot.equity is None else money(snapshot.equity)),
-            ("at start of day", _or_dash(snapshot.equity_day_start)),
-            ("highest", _or_dash(snapshot.equity_peak)),
+            ("at start of day", _money_or_dash(snapshot.equity_day_start)),
+            ("highest", _money_or_dash(snapshot.equity_peak)),
             ("start cash", money(snapshot.start_cash)),
         ],
     )
@@ -205,9 +201,9 @@ def locks(snapshot: Snapshot) -> Text:
     if snapshot.is_paused:
         lines.append("Paused by a person: /resume")
     for latch in snapshot.latches:
-        until = "until a person resumes" if latch.until_ns is None else f"until {moment(latch.until_ns)}"
+        until = "until it is settled or resumed" if latch.until_ns is None else f"until {moment(latch.until_ns)}"
         lines.append(f"{latch.scope}: {latch.state} by {latch.cause}, {until}. {latch.detail}".strip())
-    return Text(head=f"{len(lines)} locks" if lines else "Nothing holds trading back.", body="\n".join(lines))
+    return Text(head=many(len(lines), "lock") if lines else "Nothing holds trading back.", body="\n".join(lines))
 
 
 def health(snapshot: Snapshot) -> Text:
@@ -257,7 +253,7 @@ def summary(snapshot: Snapshot, today: Result) -> Text:
         ("fees", money(-today.fees)),
         ("funding", signed(today.funding)),
         ("equity", "unknown" if snapshot.equity is None else f"{money(snapshot.equity)}{_today(snapshot)}"),
-        ("held", f"{len(held_in(snapshot))} positions"),
+        ("held", many(len(held_in(snapshot)), "position")),
     ]
     day = datetime.fromtimestamp(today.start_ns // _S, UTC).strftime("%A, %Y-%m-%d")
     return _table(f"{day}: {_headline(snapshot)}", lines)
@@ -276,6 +272,11 @@ def lines(title: str, said: Sequence[str]) -> Text:
 def held_in(snapshot: Snapshot) -> list[HeldPosition]:
     """Return the positions that are not flat."""
     return [held for held in snapshot.positions if held.qty]
+
+
+def many(count: int, what: str) -> str:
+    """Return how many there are, in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def number(value: Decimal) -> str:
@@ -373,6 +374,10 @@ def _at(price: Decimal | None) -> str:
 
 def _or_dash(value: Decimal | None) -> str:
     return "-" if value is None else number(value.quantize(Decimal("1e-8")))
+
+
+def _money_or_dash(value: Decimal | None) -> str:
+    return "-" if value is None else money(value)
 
 
 def _share(part: int, whole: int) -> str:

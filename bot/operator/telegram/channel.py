@@ -240,7 +240,7 @@ class TelegramChannel:
                     self._looks.put_nowait(effect)
             case Seen(user_id=user_id):
                 seen = self._acknowledge(f"telegram:{user_id}")
-                self._carry_out(Say(user_id=user_id, text=Text(head=f"{seen} alerts acknowledged.")))
+                self._carry_out(Say(user_id=user_id, text=Text(head=f"{answers.many(seen, 'alert')} acknowledged.")))
             case Warn(notice=notice):
                 self._alerts.tell(notice)
 
