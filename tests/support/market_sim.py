@@ -296,7 +296,7 @@ def complaints(
         now_ns: until when.
         has_short: also bars shorter than a minute: where frames were lost without a mark, those have closed before
             anybody could know.
-        unless_end_ns: no matter what bars that end then say.
+        unless_end_ns: no matter what bars that end then say, nor what those that begin then opened at.
     """
     found: list[str] = []
     for name, own in bars.items():
@@ -326,6 +326,8 @@ def _differences(bars: BarBatch, true: BarBatch, start_ns: int, unless_end_ns: i
         names += [] if has_no_flow or is_partial else ["count", "buy_steps"]
         pairs = {n: (int(getattr(bars, n)[row]), int(getattr(true, n)[place])) for n in names}
         wrong = {n: pair for n, pair in pairs.items() if pair[0] != pair[1]}
+        if int(bars.open_ns[row]) == unless_end_ns:  # one that begins quiet opens at the close before
+            wrong = {n: pair for n, pair in wrong.items() if n not in _OPENING}
         if is_partial and place:  # the emulator's minute that begins quiet opens at the close before
             before = int(true.close_ticks[place - 1])
             wrong = {n: pair for n, pair in wrong.items() if n not in _OPENING or pair[0] != before}
