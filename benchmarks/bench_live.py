@@ -133,7 +133,9 @@ def socket_to_inbox(rate: int) -> dict[str, Any]:
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     frames = rate * (SECONDS + WARM_UP_S)
     (p50, p99), read, handled = (np.percentile(row, [50, 99]).tolist() for row in micros)
-    parts = f"p99 {p99:,.0f}; until read {read[0]:,.0f}, {read[1]:,.0f}; to the inbox {handled[0]:,.0f}, {handled[1]:,.0f}"
+    parts = (
+        f"p99 {p99:,.0f}; until read {read[0]:,.0f}, {read[1]:,.0f}; to the inbox {handled[0]:,.0f}, {handled[1]:,.0f}"
+    )
     work = f"{cpu_s * 1e6 / frames:.0f} us of CPU a frame, {frames / reads:.1f} frames a read"
     waited = f"{waited_ns / 1e6 / (SECONDS + WARM_UP_S):,.0f} ms a second spent waiting for a processor"
     name = f"socket to inbox at {rate:,} frames/s ({parts}; {work}; {waited}); p50"

@@ -2,7 +2,7 @@
 
 The emulator runs in a process of its own and cuts the connection in the middle of a frame. Measured from when the feed
 learns of it: until it first tries to connect, until both books are believed again, and until everything is, trades
-without a hole among them, too. Before each cut the session is told that it has lasted, so each is the first of a series.
+without a hole among them, too. Before each cut the session is told that it has lasted, so each begins a series.
 """
 
 import asyncio
@@ -110,7 +110,12 @@ def reconnects() -> dict[str, Any]:
         for name, ms in times.items()
     )
     p99 = float(np.percentile(times["books"], 99))
-    return {"name": f"{len(found)} cuts of a connection ({spread}); books p99", "unit": "ms", "best": p99, "median": p99}
+    return {
+        "name": f"{len(found)} cuts of a connection ({spread}); books p99",
+        "unit": "ms",
+        "best": p99,
+        "median": p99,
+    }
 
 
 BENCHMARKS = {"reconnects": reconnects}

@@ -57,7 +57,7 @@ class PublicStreams:
         topic.subscribers[session.number] = None
         session.topics[topic.name] = None
         if opening is not None:
-            self._hub.send(session, opening, now_ns, topic=topic.name)
+            self._hub.send(session, self._garnished(opening, now_ns), now_ns, topic=topic.name)
 
     def leave(self, session: Session, name: str) -> None:
         """Let a connection follow a topic no longer."""
@@ -77,9 +77,18 @@ class PublicStreams:
             if not topic.subscribers or not topic.is_due(now_ns):
                 continue
             for frame in topic.pushes(now_ns, news.get(topic.market.listing.name, ())):
-                text = encode_text(frame)
+                text = encode_text(self._garnished(frame, now_ns))
                 for number in topic.subscribers:
                     self._hub.send(self._hub.sessions[number], text, now_ns, topic=topic.name)
+
+    def _garnished(self, frame: dict[str, Any], now_ns: int) -> dict[str, Any]:
+        """Return a frame whose records have keys or values that nobody knows, where a rule says so."""
+        if not self._faults.are_any:
+            return frame
+        data, topic = frame["data"], frame["topic"]
+        if isinstance(data, dict):
+            return {**frame, "data": self._faults.garnish(data, now_ns, topic=topic)}
+        return {**frame, "data": [self._faults.garnish(record, now_ns, topic=topic) for record in data]}
 
     def tell_status(self, notice: dict[str, Any], now_ns: int) -> None:
         """Send a notice of maintenance to those who follow such."""

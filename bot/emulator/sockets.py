@@ -144,14 +144,16 @@ class Sockets:
     def _public_op(self, session: Session, request: dict[str, Any], now_ns: int) -> None:
         match request.get("op"):
             case "ping":
-                self._say(session, public_ack(session, request, "ping", ok=True, text="pong"), now_ns)
+                self._say(session, public_ack(session, request, "ping", ok=True, text="pong"), now_ns, op="ping")
             case "subscribe":
                 self._subscribe(session, request, now_ns)
             case "unsubscribe":
                 for topic in _topics(request):
                     self._public.leave(session, topic)
                 text = "subscribe" if session.kind == "spot" else ""
-                self._say(session, public_ack(session, request, "unsubscribe", ok=True, text=text), now_ns)
+                self._say(
+                    session, public_ack(session, request, "unsubscribe", ok=True, text=text), now_ns, op="unsubscribe"
+                )
             case _:
                 op = str(request.get("op", ""))[:_REQ_ID_MAX]
                 self._say(session, public_ack(session, request, op, ok=False, text="error:invalid op"), now_ns)
@@ -180,7 +182,7 @@ class Sockets:
                 break
             found.append(topic)
         text = problem or ("subscribe" if session.kind == "spot" else "")
-        self._say(session, public_ack(session, request, "subscribe", ok=not problem, text=text), now_ns)
+        self._say(session, public_ack(session, request, "subscribe", ok=not problem, text=text), now_ns, op="subscribe")
         if not problem:
             for topic in found:
                 self._public.follow(session, topic, now_ns)

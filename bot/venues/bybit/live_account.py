@@ -134,6 +134,7 @@ class LiveAccount:
         self._sent: dict[str, tuple[str, int, str]] = {}  # by token: request, attempt, client order id
         self._waiting_for: set[str] = set()  # client order ids whose executions are being asked for
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: asyncio.Future[None] | None = None  # holds what a request has raised
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -146,7 +147,7 @@ class LiveAccount:
     async def run(self) -> None:
         """Keep the clock, ask for what is behind, and raise what any part of it has raised."""
         sockets = [self._private, *([] if self._trade is None else [self._trade.socket])]
-        failing = [asyncio.ensure_future(each.failed()) for each in sockets]
+        failing = [*(asyncio.ensure_future(each.failed()) for each in sockets), self._failure()]
         try:
             while True:
                 await self._keep_clock()
@@ -432,8 +433,13 @@ class LiveAccount:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler({"message": "a request broke", "exception": error})
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failure().done():
+            self._failure().set_exception(error)  # `run` raises it: nobody would have waited for its answer
+
+    def _failure(self) -> asyncio.Future[None]:
+        if self._broken is None:
+            self._broken = asyncio.get_running_loop().create_future()
+        return self._broken
 
 
 def _log_alert(name: str, alert: Alert) -> None:

@@ -79,6 +79,7 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     step_ns: int = _S  # of the shortest bars: watermarks lie on its multiples
     quiet_ns: int = _S  # a quiet time is believed so long after it
     lateness_ns: int = 0  # how long after their close bars take trades
+    confirm_ns: int = _S  # the venue's last word on a minute is waited for so long before the next one's trades pass
     shown_levels: int = 50
     has_status: bool = False
     limits: BookLimits | None = None
@@ -126,6 +127,7 @@ class LiveFeed:
                 step_ns=options.step_ns,
                 quiet_ns=options.quiet_ns,
                 lateness_ns=options.lateness_ns,
+                confirm_ns=options.confirm_ns,
                 seed=options.seed,
                 stream=1000 + number,
             )

@@ -214,6 +214,13 @@ def judge_instrument(filters: InstrumentFilters | None, instrument: Instrument) 
     return found
 
 
+async def check_key(asker: Asker, wanted: Wanted, credentials: Credentials, *, now_ns: int) -> list[Finding]:
+    """Ask what the venue says of the key alone, and return what is wrong with it."""
+    found: list[Finding] = []
+    key = await _asked(asker, "/v5/user/query-api", {}, KeyInfo, found)
+    return found if key is None else found + judge_key(key, wanted, credentials, now_ns)
+
+
 async def check_account(
     asker: Asker, setter: Setter | None, wanted: Wanted, credentials: Credentials, *, now_ns: int
 ) -> list[Finding]:

@@ -55,8 +55,9 @@ class TradeClaims:
     def __init__(self, from_ns: int) -> None:
         self.whole_from_ns = _ceil(from_ns)  # minutes from here on are counted whole
         self._minutes: dict[int, _Minute] = {}
-        self._unmet: Claim | None = None
+        self._unmet: list[Claim] = []
         self._verified_ns = 0
+        self._closed_ns = 0  # the end of the newest minute that has been told closed and was met
         self._ignored_until_ns = 0
         self.is_overdue = False  # a claim has stayed unmet for too long: trades are missing
         self.is_contradicted = False  # more traded than a closed minute tells: its volume is of something else
@@ -64,7 +65,16 @@ class TradeClaims:
     @property
     def is_unmet(self) -> bool:
         """Return whether a claim waits for trades that have not come."""
-        return self._unmet is not None
+        return bool(self._unmet)
+
+    def expects_close(self, end_ns: int, now_ns: int) -> bool:
+        """Return whether the venue's last word on the minute that ends then is worth waiting for, and not yet met."""
+        is_whole = self.whole_from_ns < end_ns and now_ns >= self._ignored_until_ns
+        return is_whole and self._closed_ns < end_ns
+
+    def doubts_until(self, end_ns: int) -> bool:
+        """Return whether a claim of before then waits for trades that have not come."""
+        return any(claim.open_ns < end_ns for claim in self._unmet)
 
     def verified_ns(self, now_ns: int) -> int:
         """Return up to when nothing can have been missed; 2**62 where nobody says."""
@@ -80,39 +90,42 @@ class TradeClaims:
                 while len(self._minutes) > _MINUTES_KEPT:
                     del self._minutes[min(self._minutes)]
             minute.add(ts_ns, steps)
-        if self._unmet is not None and self._is_met(self._unmet):
-            self._verified_ns = max(self._verified_ns, self._unmet.ts_ns)
-            self._unmet = None
+        waiting, self._unmet = self._unmet, []
+        for claim in waiting:
+            self._judge(claim)
 
     def hear(self, claim: Claim) -> None:
         """Hold a claim against what has come."""
         if claim.open_ns < self.whole_from_ns or claim.known_ns < self._ignored_until_ns:
             return
-        if self._is_met(claim):
-            self._verified_ns = max(self._verified_ns, claim.ts_ns)
-            self.is_contradicted = claim.is_closed and self._volume(claim) > claim.volume_steps
-        elif self._unmet is None:
-            self._unmet = claim
+        self._judge(claim)
 
     def look(self, now_ns: int) -> None:
         """Notice that a claim has stayed unmet for too long."""
-        self.is_overdue = self._unmet is not None and now_ns - self._unmet.known_ns > CLAIM_NS
+        self.is_overdue = bool(self._unmet) and now_ns - self._unmet[0].known_ns > CLAIM_NS
 
     def begin_anew(self, from_ns: int) -> None:
         """Count only from here on: before it not all has come."""
-        self._unmet, self.is_overdue = None, False
+        self._unmet, self.is_overdue = [], False
         self.whole_from_ns = _ceil(from_ns)
         self._verified_ns = max(self._verified_ns, from_ns)
         self._minutes = {}
 
     def ignore_until(self, time_ns: int) -> None:
         """Believe no claim before then."""
-        self._unmet, self.is_overdue, self.is_contradicted = None, False, False
+        self._unmet, self.is_overdue, self.is_contradicted = [], False, False
         self._ignored_until_ns = time_ns
         self.whole_from_ns = _ceil(time_ns)
 
-    def _is_met(self, claim: Claim) -> bool:
-        return self._volume(claim) >= claim.volume_steps
+    def _judge(self, claim: Claim) -> None:
+        volume = self._volume(claim)
+        if volume < claim.volume_steps:
+            self._unmet.append(claim)  # the oldest first; none waits for longer than `CLAIM_NS`
+            return
+        self._verified_ns = max(self._verified_ns, claim.ts_ns)
+        if claim.is_closed:
+            self._closed_ns = max(self._closed_ns, claim.open_ns + MINUTE_NS)
+            self.is_contradicted = volume > claim.volume_steps
 
     def _volume(self, claim: Claim) -> int:
         minute = self._minutes.get(claim.open_ns)

@@ -7,7 +7,8 @@ and a `TradeHole` goes on with all that is known.
 
 A frame that is lost leaves no mark in the stream of trades, so the venue's own minutes are listened to while it flows
 (`trade_claims`): where one claims more than has passed, trades are missing. Nor is a silence believed: a watermark goes
-on only as far as the venue's minutes agree with what has passed.
+on only as far as the venue's minutes agree with what has passed. And when a minute has ended, trades of the next wait
+for the venue's last word on it, for a second at most, longer only while trades are missing.
 
 Source: Bybit V5, `publicTrade`, `kline`, `market/recent-trade`; faults M7, N6 and N7 of the fault catalogue.
 """
@@ -20,11 +21,12 @@ import msgspec
 import numpy as np
 
 from bot.domain.instrument import Instrument
-from bot.domain.market import I64, NO_FLOW, BarBatch, TradeBatch, TradeHole
+from bot.domain.market import NO_FLOW, BarBatch, TradeBatch, TradeHole
 from bot.venues.bybit.backoff import Backoff
 from bot.venues.bybit.decode import TradeDecoder
 from bot.venues.bybit.history_pages import PAGE_BARS
 from bot.venues.bybit.instrument_feed import Claim
+from bot.venues.bybit.next_minute import NextMinute, Trades, chosen
 from bot.venues.bybit.public_answers import without_flow
 from bot.venues.bybit.trade_claims import MINUTE_NS, TradeClaims
 from bot.venues.bybit.wire import WireTrade
@@ -78,6 +80,7 @@ class TradeGate:
         step_ns: of the shortest bars: watermarks lie on multiples of it.
         quiet_ns: a quiet time is believed so long after it.
         lateness_ns: how long after their close bars take trades.
+        confirm_ns: how long the venue's last word on a minute is waited for before trades of the next pass; 0: not.
         seed, stream: of the waits between questions.
     """
 
@@ -91,6 +94,7 @@ class TradeGate:
         step_ns: int = _S,
         quiet_ns: int = _S,
         lateness_ns: int = 0,
+        confirm_ns: int = 0,
         seed: int = 0,
         stream: int = 0,
     ) -> None:
@@ -100,11 +104,14 @@ class TradeGate:
         self._step_ns = step_ns
         self._quiet_ns = quiet_ns
         self._lateness_ns = lateness_ns
+        self._confirm_ns = confirm_ns
         self._waits = Backoff(seed=seed, stream=stream)
         self._rows = 0
         self._anchor = ""  # the last trade that passed
         self._anchor_ns = start_ns
-        self._held: list[tuple[TradeBatch, list[str]]] = []
+        self._held: list[Trades] = []
+        self._next = NextMinute()
+        self._now_ns = 0
         self._first_id = ""  # of the trades that came since the venue last confirmed that it sends
         self._confirmed_ns = 0  # since when, 0 while it has not
         self._lost: tuple[int, int] | None = None  # a hole that waits for the minutes it touches
@@ -148,7 +155,7 @@ class TradeGate:
         if self.is_open:
             late_ns = self._late_ns(batch)
             if late_ns is None:
-                self._pass(batch, ids[-1])
+                self._admit(batch, ids)
             else:
                 self._lose(late_ns, late_ns + 1, batch, ids)
             return
@@ -159,7 +166,9 @@ class TradeGate:
         """Take what the venue's own minutes claim."""
         if self.is_open:
             for claim in claims:
-                self._claims.hear(claim)
+                if not self._next.hold_back(claim, self._minute_end_ns):
+                    self._claims.hear(claim)
+            self._admit_next()
             if self._claims.is_contradicted:
                 self._distrust_claims(claims[-1].known_ns, "more has traded than the venue's own minute tells")
 
@@ -167,6 +176,7 @@ class TradeGate:
         """Let nothing pass: the stream has broken, and what comes next may have a hole before it."""
         self._first_id, self._confirmed_ns = "", 0
         self.reason = reason
+        self._held += self._next.take()[0]
         if self.phase is not Phase.WARMING:
             self.phase = Phase.SHUT
             self._question_ns = 0 if self._question_ns == _NEVER_NS else self._question_ns
@@ -178,8 +188,10 @@ class TradeGate:
             now_ns: the time.
             is_confirmed: the venue has confirmed that it sends the trades.
         """
+        self._now_ns = now_ns
         if self.phase is Phase.OPEN:
             self._claims.look(now_ns)
+            self._admit_next()
             self._raise_watermark(now_ns)
             return None
         if is_confirmed:
@@ -262,6 +274,36 @@ class TradeGate:
 
     # --- passing ------------------------------------------------------------------------------------------------------
 
+    def _admit(self, batch: TradeBatch, ids: list[str]) -> None:
+        """Let trades pass, but for those of a minute that has to wait."""
+        if self._awaits_close and int(batch.ts_ns.max(initial=0)) >= self._minute_end_ns:
+            batch, ids = self._next.keep(batch, ids, self._minute_end_ns)
+        if len(batch):
+            self._pass(batch, ids[-1])
+        self._admit_next()
+
+    def _admit_next(self) -> None:
+        """Let the next minute's trades pass, unless they still have to wait."""
+        if self._next.trades and not self._awaits_close:
+            trades, claims = self._next.take()
+            for batch, ids in trades:
+                self._pass(batch, ids[-1])
+            for claim in claims:
+                self._claims.hear(claim)
+
+    @property
+    def _minute_end_ns(self) -> int:
+        """Return the end of the minute of the newest trade that has passed."""
+        return (self._anchor_ns // MINUTE_NS + 1) * MINUTE_NS
+
+    @property
+    def _awaits_close(self) -> bool:
+        """Return whether what is behind that minute's end waits for the venue's last word on it."""
+        end_ns = self._minute_end_ns
+        if not self._confirm_ns or not self._claims.expects_close(end_ns, self._now_ns):
+            return False
+        return self._now_ns < end_ns + self._confirm_ns or self._claims.doubts_until(end_ns)
+
     def _pass(self, batch: TradeBatch, last_id: str) -> None:
         if len(batch):
             self._anchor, self._anchor_ns = last_id, max(self._anchor_ns, int(batch.ts_ns[-1]))
@@ -283,6 +325,8 @@ class TradeGate:
 
     def _raise_watermark(self, now_ns: int) -> None:
         believed_ns = min(now_ns, self._claims.verified_ns(now_ns)) - self._quiet_ns
+        if believed_ns >= self._minute_end_ns and self._awaits_close:
+            believed_ns = self._minute_end_ns - 1
         mark_ns = believed_ns // self._step_ns * self._step_ns
         if mark_ns > max(self._watermark_ns, self._anchor_ns):
             self._watermark_ns = mark_ns
@@ -312,7 +356,7 @@ class TradeGate:
         if self._lost is not None:
             from_ns, to_ns = min(from_ns, self._lost[0]), max(to_ns, self._lost[1])
         self._lost = from_ns, to_ns
-        self._held = [(known, ids)]
+        self._held = [*self._next.take()[0], (known, ids)]
         self._question_ns = 0
         self.phase, self.reason = Phase.LOST, "trades were lost"
 
@@ -365,8 +409,9 @@ class TradeGate:
             before = own & (held.ts_ns < first_ns) if len(batch) else own
             for part, part_ids, keep in ((early, early_ids, before), (late, late_ids, own & ~before)):
                 if keep.any():
-                    part.append(_kept(held, keep))
-                    part_ids += [each for each, is_kept in zip(ids, keep.tolist(), strict=True) if is_kept]
+                    kept, kept_ids = chosen(held, ids, keep)
+                    part.append(kept)
+                    part_ids += kept_ids
         return TradeBatch.join([*early, batch, *late]), [*early_ids, *told_ids, *late_ids]
 
     def _is_news(self, trade: WireTrade) -> bool:
@@ -384,8 +429,3 @@ class TradeGate:
 def _minutes(from_ns: int, to_ns: int) -> tuple[int, int]:
     """Return the minutes that [from_ns, to_ns) touches, as a range."""
     return from_ns // MINUTE_NS * MINUTE_NS, -(-to_ns // MINUTE_NS) * MINUTE_NS
-
-
-def _kept(batch: TradeBatch, keep: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> TradeBatch:
-    columns: dict[str, I64] = {name: getattr(batch, name)[keep] for name in TradeBatch.COLUMNS}
-    return TradeBatch(instrument=batch.instrument, first_row=batch.first_row, **columns)  # type: ignore[arg-type]
