@@ -328,7 +328,9 @@ class LiveExecutor:
         self.compared_ns = now_ns
         if self.links.get("account") is False:
             self._note("stream", "the account's stream is down")
-        elif message.snapshot.began_ns >= self._link_up_ns:  # what was asked for before it came may have missed something
+        elif (
+            message.snapshot.began_ns >= self._link_up_ns
+        ):  # what was asked for before it came may have missed something
             self.troubles.pop("stream", None)
         self.troubles.pop("account", None)
         if not self._is_ready:
