@@ -353,7 +353,6 @@ class Trading:
             async with surfaces.beside(view, queries=LedgerHistory(where)):
                 await supervisor.wait_until(self._stopping)
                 self._tell(Phase.STOPPING, "stopping: open orders and positions stay at the venue")
-            heartbeat.stop()
             notifier.stopping()
             feed.stop()
             await strategy_inbox.put(Stop())
@@ -370,6 +369,7 @@ class Trading:
         finally:
             await account.stop()
             await supervisor.stop()
+        heartbeat.stop()
         self._is_clean = True
         return Traded(directory=self.directory, run_id=self.directory.name, epoch=plan.number, entries=store.head.seq)
 

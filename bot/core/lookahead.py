@@ -409,7 +409,7 @@ def _unequal(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
         if before.dtype.kind in "OmM":
             unequal &= ~(np.asarray(before != before) & np.asarray(after != after))
         return np.broadcast_to(unequal, before.shape)
-    bits = [np.ascontiguousarray(side).view(np.uint8).reshape(*side.shape, -1) for side in (before, after)]
+    bits = [np.ascontiguousarray(side).view(np.uint8).reshape(*side.shape, side.itemsize) for side in (before, after)]
     changed: NDArray[np.bool_] = (bits[0] != bits[1]).any(axis=-1) & ~(np.isnan(before) & np.isnan(after))
     return changed
 
