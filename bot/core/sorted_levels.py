@@ -184,6 +184,8 @@ def _make_way(side, place, slot, key):  # type: ignore[no-untyped-def]
         _insert_block(side, place + 1, key)
         return place + 1, 0
     if slot == 0 and place == 0:  # or downwards
+        # What the old first block begins with may be long gone, and not above the key: it must be now.
+        side[_HEAD + 2 * room] = side[_HEAD + 3 * room + side[_HEAD + room] * BLOCK]
         _insert_block(side, 0, key)
         return 0, 0
     lower = side[_HEAD + room + place]

@@ -99,3 +99,25 @@ def test_thin_blocks_are_joined(kept: int) -> None:
                 set_level(side, key, 0)
                 expected.pop(key, None)
         check(side, expected)
+
+
+def test_a_new_least_above_where_its_block_once_began_is_found_again() -> None:
+    """A full first block whose old least level is gone gives way downwards, and each key is still in one place."""
+    side, expected = blank_levels(4 * BLOCK), {}
+
+    def change(key: int, qty: int) -> None:
+        assert set_level(side, key, qty) == (key in expected), key
+        if qty:
+            expected[key] = qty
+        else:
+            expected.pop(key, None)
+
+    for key in range(0, 10 * BLOCK, 10):
+        change(key, 1)
+    change(0, 0)  # the block begins at 10 now, and is still looked for from 0 on
+    change(15, 1)  # it is full again
+    change(5, 2)  # below its least and not below where it began
+    change(5, 3)
+    change(7, 1)
+    change(5, 0)
+    check(side, expected)

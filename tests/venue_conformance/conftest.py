@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -55,6 +56,17 @@ class Frames:
         """Return all so far."""
         with self._changed:
             return list(self._frames)
+
+
+class _Patient(dict[str, Any]):
+    """Subscriptions by request: pybit notes one only after it has sent it, and here the answer may be as quick."""
+
+    def __missing__(self, key: str) -> Any:
+        for _ in range(200):
+            if key in self:
+                return self[key]
+            time.sleep(0.005)  # of pybit's own thread
+        raise KeyError(key)
 
 
 class Desk:
@@ -129,6 +141,8 @@ class Desk:
 
     def _kept(self, socket: Any) -> Any:
         self._sockets.append(socket)
+        if hasattr(socket, "subscriptions"):
+            socket.subscriptions = _Patient(socket.subscriptions)
         return socket
 
 
