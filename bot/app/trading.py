@@ -419,6 +419,7 @@ class Trading:
         wanted = WantedAccount(
             mode="live" if self._mode == "live" else "paper",
             uid=settings.venue.uid,
+            allows_unbound_key=settings.venue.allow_unbound_key,
             instruments={name: (listed[name], instruments[name]) for name in instruments},
             leverage={each.symbol: each.leverage for each in settings.symbols if each.leverage is not None},
         )

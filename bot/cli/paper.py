@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bot.app.trading import Traded, Trading
+from bot.app.trading_parts import check_mode
 from bot.cli.output import Json, Set, err, print_result
 from bot.domain.errors import ConfigError
 from bot.domain.operation import Phase
@@ -38,6 +39,7 @@ def live(
     settings = load_trade(config, overrides)
     if not real_money:
         raise ConfigError("bot live trades real money; if you mean it, add --real-money")
+    check_mode(settings, "live")  # before any key is asked for
     _trade(settings, "live", _credentials(), as_json)
 
 

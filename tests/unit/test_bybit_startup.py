@@ -80,6 +80,14 @@ def test_what_is_wrong(changes: dict[str, Any], part: str, *, is_fatal_live: boo
         assert len(found) == 1
 
 
+def test_a_key_from_anywhere_passes_live_where_its_owner_says_so_and_is_still_warned_of() -> None:
+    info = msgspec.json.decode(json.dumps(GOOD | {"ips": []}).encode(), type=KeyInfo)
+    wanted = Wanted(mode="live", uid=7, instruments=INSTRUMENTS, allows_unbound_key=True)
+    (found,) = judge_key(info, wanted, OWN, NOW_NS)
+    assert "bound to no address" in found.line
+    assert not found.is_fatal
+
+
 def test_the_published_key_is_one_that_live_refuses() -> None:
     path = SHARED / "bybit_v5_samples" / "rest_user_query-api.json"
     if not path.is_file():

@@ -47,6 +47,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     instruments: Mapping[str, tuple[Listed, Instrument]]  # by our name
     leverage: Mapping[str, Decimal] = {}  # by our name, of perpetuals; what is not here stays as it is
     margin_mode: str = "REGULAR_MARGIN"  # cross
+    allows_unbound_key: bool = False  # live: a key that works from any address is warned of, not refused
 
 
 class Asker(Protocol):
@@ -101,7 +102,7 @@ def judge_key(info: KeyInfo, wanted: Wanted, credentials: Credentials, now_ns: i
     if not credentials.is_key(info.api_key):
         say("the venue answers for another key than the one that asks; check the address", is_fatal=True)
     if wanted.uid is None:
-        say(f"account.uid is not set; the key is of account {info.user_id}: write that down", is_fatal=is_live)
+        say(f"venue.uid is not set; the key is of account {info.user_id}: write that down", is_fatal=is_live)
     elif info.user_id != wanted.uid:
         say(f"the key is of account {info.user_id}, not of {wanted.uid}; use the other key", is_fatal=True)
     if info.uta != 1:
@@ -125,7 +126,8 @@ def judge_key(info: KeyInfo, wanted: Wanted, credentials: Credentials, now_ns: i
     if others:
         say(f"the key may do more than is used: {', '.join(others)}; take it away", is_fatal=False)
     if not info.ips or any("*" in address or address == "0.0.0.0" for address in info.ips):  # not bound to
-        say("the key is bound to no address; bind it to this machine's", is_fatal=is_live)
+        is_fatal = is_live and not wanted.allows_unbound_key
+        say("the key is bound to no address; bind it to this machine's", is_fatal=is_fatal)
     if info.is_master:
         say("the key is of a main account; a sub-account with little in it risks less", is_fatal=False)
     return found + _judge_expiry(info.expired_at, now_ns)
