@@ -111,7 +111,10 @@ def repair(base, base_ns, from_ns, to_ns, klines, length_ns, known, close):  # t
 
 @njit(cache=True, nogil=True)
 def _put_open(base, base_ns, first, last, minute, from_ns, open_):  # type: ignore[no-untyped-def]
-    """Let the minute's first base bar open at the minute's open, unless its first trade is known."""
+    """Let the minute's first base bar open at the minute's open, unless its first trade is known.
+
+    The bars without a trade behind it carry that price before anyone traded at it, so they are marked too.
+    """
     if base[OPEN_NS, first] != minute:
         return  # it has gone by
     for i in range(first, last):
@@ -121,6 +124,11 @@ def _put_open(base, base_ns, first, last, minute, from_ns, open_):  # type: igno
             break
     _touch(base, first, open_, open_)
     base[OPEN, first] = open_
+    for i in range(first + 1, last):
+        if not base[FLAGS, i] & EMPTY:
+            return
+        if not base[FLAGS, i] & GAP:
+            base[FLAGS, i] |= PARTIAL
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bot.core.bars import BarAggregator
@@ -91,6 +91,7 @@ def lossy(batch: TradeBatch, from_ns: int, to_ns: int, lost: float, seed: int) -
     length=st.integers(1, 3 * 60_000),
     lost=st.sampled_from([0.0, 0.3, 1.0]),
 )
+@example(seed=42851, start=122_000, length=474, lost=1.0)  # the minute's first trade, after two bars without any
 @settings(max_examples=60, deadline=None)
 def test_minutes_over_a_hole_are_those_of_all_trades(seed: int, start: int, length: int, lost: float) -> None:
     """Open, high, low, close, volume and turnover of a minute and longer; what differs elsewhere is marked."""
