@@ -2,7 +2,7 @@
 # make test    every check and every test but the soak
 # make check   format, lint, types, import contracts, purity
 # make bench   the benchmarks
-# make soak    the long campaigns in full
+# make soak    the long campaigns in full, and the property tests with examples nobody has seen
 # make results the networks of docs/results.md trained and judged, hours of one core; needs the data beside the checkout
 # make venv    .venv alone, with exactly what requirements.lock names
 # make lock    resolve the dependencies of pyproject.toml anew and rewrite requirements.lock
@@ -68,13 +68,14 @@ demo: venv
 # Each file's tests stay together in one of the workers.
 WORKERS ?= 2
 test: check
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile same-each-time tests
 
 bench: venv
 	$(BIN)/python -m benchmarks.run
 
 soak: venv
 	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -q tests/property tests/unit
 
 RESULTS ?= runs/results
 results: venv

@@ -1,0 +1,7 @@
+"""What all tests share: how hypothesis draws."""
+
+from hypothesis import settings
+
+# `make test` draws the same examples each time for the same code, so that one commit is either green or red; plain
+# pytest and `make soak` draw new ones, which is how new faults are found.
+settings.register_profile("same-each-time", derandomize=True)
