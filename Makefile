@@ -1,4 +1,4 @@
-# make demo    replay a market, check its ledger, say where the report is
+# make demo    replay a market, check its ledger, say where the report is; then paper trading that things happen to
 # make test    every check and every test but the soak
 # make check   format, lint, types, import contracts, purity
 # make bench   the benchmarks
@@ -64,6 +64,7 @@ lock:
 demo: venv
 	$(BIN)/bot replay --config config/demo.toml
 	$(BIN)/bot ledger check runs/latest
+	$(BIN)/bot demo
 
 # Each file's tests stay together in one of the workers.
 WORKERS ?= 2

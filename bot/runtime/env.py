@@ -250,6 +250,75 @@ class ProcessPool:
         process.wait()
 
 
+class CommandProcess:
+    """`python -m module words...` as a process of its own, which says on stdout and stderr how far it has come.
+
+    Attributes:
+        said: all that it said so far.
+    """
+
+    def __init__(self, module: str, words: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_child_environment(),
+        )
+        self.said = ""
+
+    def until(self, words: str, seconds: float) -> str:
+        """Return the first line with these words in it, once it is said.
+
+        Raises:
+            TimeoutError: not within so many seconds.
+            ChildProcessError: it ended without having said so.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            for line in self.said.splitlines():
+                if words in line:
+                    return line
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"not said within {seconds:g} s: {words}")
+            if not self._listen(left) and words not in self.said:
+                raise ChildProcessError(self.said.strip().rpartition("\n")[2] or "it ended without a word")
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        """Hear it out, and return how it ended.
+
+        Raises:
+            TimeoutError: it goes on.
+        """
+        end = time.monotonic() + seconds
+        while self._listen(max(end - time.monotonic(), 0.0)):
+            if time.monotonic() >= end:
+                raise TimeoutError(f"it goes on after {seconds:g} s")
+        return self._process.wait()
+
+    def close(self) -> None:
+        """Kill it if it goes on, and let go of it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _listen(self, seconds: float) -> bool:
+        """Read what it says within so many seconds; return whether it may say more."""
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], seconds)[0]:
+            return True
+        heard = os.read(self._process.stdout.fileno(), 1 << 16)
+        self.said += heard.decode(errors="replace")
+        return bool(heard)
+
+
 class SharedProcess:
     """A Python module in a process of its own that shares a stretch of memory and is never waited for.
 
