@@ -51,7 +51,7 @@ from bot.core.venue.stop_requests import StopRequests
 from bot.core.venue.taking import Taking
 from bot.domain.market import BarBatch, BookDeltaBatch, FundingBatch, TradeBatch
 
-OrderFilter = Literal["all", "order", "stop"]
+OrderFilter = Literal["all", "order", "stop", "conditional"]
 
 CANCEL_ALL_MAX = 500  # orders that one cancel-all reaches
 
@@ -377,4 +377,6 @@ class VenueModel:
 
 def _is_wanted(live: Live, only: OrderFilter) -> bool:
     is_waiting = live.record.status is Status.UNTRIGGERED
+    if only == "conditional":
+        return is_waiting and live.record.stop_kind is StopKind.STOP
     return only == "all" or is_waiting == (only == "stop")

@@ -50,7 +50,10 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: the price is not on the tick grid.
         """
-        return _exact(price, self.tick_size, f"{self.name}: price {price} is not a multiple of the tick size")
+        count = price / self.tick_size
+        if count != count.to_integral_value():
+            raise ValueError(f"{self.name}: price {price} is not a multiple of the tick size {self.tick_size}")
+        return int(count)
 
     def steps(self, qty: Decimal) -> int:
         """Return the quantity in steps.
@@ -58,7 +61,10 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: the quantity is not on the step grid.
         """
-        return _exact(qty, self.qty_step, f"{self.name}: quantity {qty} is not a multiple of the quantity step")
+        count = qty / self.qty_step
+        if count != count.to_integral_value():
+            raise ValueError(f"{self.name}: quantity {qty} is not a multiple of the quantity step {self.qty_step}")
+        return int(count)
 
     def round_price(self, price: Decimal, side: Side) -> Decimal:
         """Return the nearest price on the grid that is no worse than asked: down for a buy, up for a sell."""
@@ -87,13 +93,6 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         """Return one quantity as the double nearest to the exact quantity."""
         numerator, denominator = self.qty_step.as_integer_ratio()
         return steps * numerator / denominator
-
-
-def _exact(value: Decimal, unit: Decimal, complaint: str) -> int:
-    count = value / unit
-    if count != count.to_integral_value():
-        raise ValueError(f"{complaint} {unit}")
-    return int(count)
 
 
 def _scaled(counts: NDArray[np.int64], unit: Decimal) -> NDArray[np.float64]:

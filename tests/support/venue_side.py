@@ -7,6 +7,7 @@ from bot.domain.orders import (
     AmendRejected,
     CashAdjusted,
     Exit,
+    FeePaid,
     ForeignFilled,
     ForeignKind,
     OrderAmended,
@@ -134,6 +135,38 @@ def foreign(
     )
 
 
-def transferred(amount: str, *, number: int = 1, kind: str = "TRANSFER_IN", at_ns: int = 1) -> Transferred:
-    """Return cash that came from outside."""
-    return Transferred(ts_event_ns=at_ns, ts_recv_ns=at_ns, transfer_id=f"w{number}", kind=kind, amount=Decimal(amount))
+def fee_paid(
+    trade: str,
+    amount: str,
+    currency: str,
+    *,
+    price: str = "100",
+    number: int = 0,
+    at_ns: int = 1,
+    instrument: str = NAME,
+) -> FeePaid:
+    """Return a fee in another coin of an execution."""
+    return FeePaid(
+        ts_event_ns=at_ns,
+        ts_recv_ns=at_ns,
+        instrument=instrument,
+        trade_id=trade,
+        fee_number=number,
+        currency=currency,
+        amount=Decimal(amount),
+        price=Decimal(price),
+    )
+
+
+def transferred(
+    amount: str, *, number: int = 1, kind: str = "TRANSFER_IN", at_ns: int = 1, currency: str = ""
+) -> Transferred:
+    """Return cash, or another coin, that came from outside."""
+    return Transferred(
+        ts_event_ns=at_ns,
+        ts_recv_ns=at_ns,
+        transfer_id=f"w{number}",
+        kind=kind,
+        amount=Decimal(amount),
+        currency=currency,
+    )

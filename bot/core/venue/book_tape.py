@@ -85,6 +85,7 @@ class BookTape:
         self._asks = blank_levels(1024)
         self._is_trusted = False
         self._row = self._end_row = 0
+        self._known: dict[tuple[BookSide, int], tuple[I64, I64]] = {}  # what `levels` has told since it changed
 
     @property
     def is_trusted(self) -> bool:
@@ -137,6 +138,9 @@ class BookTape:
 
     def levels(self, side: BookSide, count: int) -> tuple[I64, I64]:
         """Return prices (ticks) and quantities (steps) of at most `count` levels, the best first."""
+        known = self._known.get((side, count))
+        if known is not None:
+            return known
         ticks, steps = np.zeros((2, count if self._is_trusted else 0), dtype=np.int64)
         if self._is_trusted:
             if side == "bid":
@@ -145,6 +149,8 @@ class BookTape:
                 copy_best(self._asks, -1, ticks, steps)
             made = int(np.count_nonzero(steps))
             ticks, steps = ticks[:made], steps[:made]
+        ticks.flags.writeable = steps.flags.writeable = False  # whoever asks next is given the same
+        self._known[side, count] = ticks, steps
         return ticks, steps
 
     def qty_at(self, side: BookSide, ticks: int) -> int | None:
@@ -218,6 +224,7 @@ class BookTape:
 
     def _apply(self, chunk: _Chunk, start: int, stop: int) -> None:
         """Bring messages `start` to `stop` of a chunk into the book."""
+        self._known.clear()
         is_bid = chunk.is_bid[chunk.edges[start] : chunk.edges[stop]]
         bids = int(np.count_nonzero(is_bid))
         self._bids = with_room(self._bids, bids)

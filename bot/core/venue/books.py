@@ -1,17 +1,22 @@
 """Open orders kept so that the best of them, and what they are worth together, need no search.
 
-Both are dictionaries by order id that also keep what is asked of them at every row of a market.
+All are dictionaries by order id that also keep what is asked of them at every row of a market.
 """
 
 import heapq
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from bot.core.tape import FAR
 from bot.core.venue.facts import VenueOrder
+from bot.core.venue.orders import PriceSource
 from bot.domain.instrument import Side
 
 if TYPE_CHECKING:
     from bot.core.venue.market import Live
+
+_SLACK = 64  # stale prices that are kept at least before they are swept out
+_NOWHERE = (-FAR, FAR)  # no fall and no rise
 
 
 class RestingOrders(dict[str, "Live"]):
@@ -25,17 +30,21 @@ class RestingOrders(dict[str, "Live"]):
 
     def __setitem__(self, order_id: str, live: "Live") -> None:
         super().__setitem__(order_id, live)
-        side = live.record.side
+        side = live.side
         level = self._levels[side].get(live.ticks)
         if level is None:
             level = self._levels[side][live.ticks] = {}
-            heapq.heappush(self._prices[side], -live.ticks * side.sign)
+            prices = self._prices[side]
+            heapq.heappush(prices, -live.ticks * side.sign)
+            if len(prices) > 2 * len(self) + _SLACK:
+                prices[:] = [-ticks * side.sign for ticks in self._levels[side]]
+                heapq.heapify(prices)
         level[order_id] = live
 
     def __delitem__(self, order_id: str) -> None:
         live = self[order_id]
         super().__delitem__(order_id)
-        levels = self._levels[live.record.side]
+        levels = self._levels[live.side]
         del levels[live.ticks][order_id]
         if not levels[live.ticks]:
             del levels[live.ticks]
@@ -76,6 +85,65 @@ class RestingOrders(dict[str, "Live"]):
             yield from self.at(side, price)
 
 
+class WaitingOrders(dict[str, "Live"]):
+    """The orders that wait for a trigger. One whose trigger has changed is put in anew, where it stands.
+
+    Attributes:
+        following: those whose trigger follows the price.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The nearest triggers by price source; None: an order at one of them has left, so all must be looked at.
+        self._nearest: dict[PriceSource, tuple[int, int]] | None = {}
+        self.following: dict[str, Live] = {}
+
+    def __setitem__(self, order_id: str, live: "Live") -> None:
+        if order_id in self:
+            self._nearest = None
+        elif self._nearest is not None:
+            self._near(self._nearest, live)
+        super().__setitem__(order_id, live)
+        if live.trail is not None:
+            self.following[order_id] = live
+        elif self.following:
+            self.following.pop(order_id, None)
+
+    def __delitem__(self, order_id: str) -> None:
+        live = self[order_id]
+        super().__delitem__(order_id)
+        if live.trail is not None:
+            del self.following[order_id]
+        elif self._nearest is not None:
+            trigger = live.record.trigger
+            if trigger is not None and live.trigger_ticks in self._nearest[trigger.source]:
+                self._nearest = None if self else {}
+
+    def pop(self, order_id: str, default: Any = None) -> Any:
+        """Remove an order and return it, or `default` where it is not in here."""
+        live = self.get(order_id)
+        if live is None:
+            return default
+        del self[order_id]
+        return live
+
+    def nearest(self) -> dict[PriceSource, tuple[int, int]]:
+        """Return by source the highest price that a fall to, and the lowest that a rise to, triggers an order."""
+        if self._nearest is None:
+            self._nearest = {}
+            for live in self.values():
+                self._near(self._nearest, live)
+        return self._nearest
+
+    def _near(self, nearest: dict[PriceSource, tuple[int, int]], live: "Live") -> None:
+        """Bring one order's trigger into what is known of all."""
+        trigger = live.record.trigger
+        if live.trail is None and trigger is not None:
+            falls, rises = nearest.get(trigger.source, _NOWHERE)
+            ticks = live.trigger_ticks
+            nearest[trigger.source] = (falls, min(rises, ticks)) if trigger.is_rise else (max(falls, ticks), rises)
+
+
 class AccountOrders(dict[str, VenueOrder]):
     """An account's open orders, oldest first."""
 
@@ -92,8 +160,16 @@ class AccountOrders(dict[str, VenueOrder]):
         super().__setitem__(order_id, order)
         self._count(order, 1)
         if not order.reduce_only and (before is None or before.price != order.price):
-            prices = self._prices.setdefault((order.instrument, order.side), [])
+            key = order.instrument, order.side
+            prices = self._prices.setdefault(key, [])
             heapq.heappush(prices, (-float(order.price) * order.side.sign, order_id))
+            if len(prices) > 2 * len(self) + _SLACK:
+                prices[:] = [
+                    (-float(each.price) * each.side.sign, each.order_id)
+                    for each in self.values()
+                    if not each.reduce_only and (each.instrument, each.side) == key
+                ]
+                heapq.heapify(prices)
 
     def __delitem__(self, order_id: str) -> None:
         self._count(self[order_id], -1)

@@ -127,6 +127,7 @@ class PositionExits:
             live.record = replace(
                 live.record, trigger=Trigger(price=market.instrument.price(active_ticks), is_rise=sign > 0)
             )
+        market.waiting[live.order_id] = live
 
     def wait(self, market: Market, live: Live, ts_ns: int) -> None:
         """Let an order wait for its trigger."""
@@ -151,12 +152,14 @@ class PositionExits:
         market.is_stale = True
         stop = market.instrument.price(max(1, live.trail.stop))
         live.record = replace(live.record, trigger=Trigger(price=stop, is_rise=not trigger.is_rise), updated_ns=ts_ns)
+        market.waiting[live.order_id] = live
         self._floor.tell(live, ts_ns)
 
     def _retrigger(self, market: Market, live: Live, trigger: Trigger, ts_ns: int) -> None:
         """Change what an order waits for."""
         live.record = replace(live.record, trigger=trigger, updated_ns=ts_ns)
         live.trigger_ticks = market.instrument.ticks(trigger.price)
+        market.waiting[live.order_id] = live
         market.is_stale = True
         self._floor.tell(live, ts_ns)
 

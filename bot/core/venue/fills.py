@@ -36,10 +36,9 @@ class Fills:
             return
         book = market.book
         level: int | None = None
-        live.change = None
-        if book is not None:
+        if book is not None and market.changes is not None:
             book.advance(ts_ns)
-            live.book_row = book.row
+            market.changes.join(live, book.row)
             level = book.qty_at("bid" if live.side is Side.BUY else "ask", live.ticks)
         elif market.hours is not None:
             level = assumed_ahead(market.hours, ts_ns)

@@ -8,9 +8,10 @@ import msgspec
 
 from bot.core.tape import FAR, BarTape, Found, Tape, TradeTape, Trail, Watch
 from bot.core.venue.book_tape import BookTape, LevelChange
-from bot.core.venue.books import RestingOrders
+from bot.core.venue.books import RestingOrders, WaitingOrders
 from bot.core.venue.contract import Contract
 from bot.core.venue.impact import FixedSpread, FractionalSpread, SquareRootImpact, TradedHours
+from bot.core.venue.level_changes import LevelChanges
 from bot.core.venue.orders import NewOrder, OrderRecord, PriceSource
 from bot.core.venue.queue import Probabilistic, QueuePosition, RiskAverse, Through, Touch
 from bot.core.venue.state import PositionKey
@@ -79,11 +80,13 @@ class Live:
         "key",
         "number",
         "open_steps",
+        "order_id",
         "partner",
         "place",
         "record",
         "request",
         "row",
+        "side",
         "since_row",
         "ticks",
         "trail",
@@ -95,6 +98,8 @@ class Live:
         self.number = number  # time priority
         self.request = request
         self.record = record
+        self.order_id = record.order_id
+        self.side = record.side
         self.key: PositionKey = (record.instrument, record.position_index)
         self.ticks = 0  # its limit; a market order's protective price
         self.open_steps = 0
@@ -111,16 +116,6 @@ class Live:
         self.budget: Decimal | None = None  # in the quote coin, of an order that is sized in it
         self.is_protective = False  # a loss is cut by it: what a bar did before it arrived counts against us
         self.partner: Live | None = None  # of a pair of which one alone may execute
-
-    @property
-    def order_id(self) -> str:
-        """Return the venue's id of the order."""
-        return self.record.order_id
-
-    @property
-    def side(self) -> Side:
-        """Return the order's side."""
-        return self.record.side
 
 
 class Stream:
@@ -204,7 +199,8 @@ class Market:
             self.streams[PriceSource.INDEX] = Stream(index)
         self.resting = RestingOrders()
         self.taking: dict[str, Live] = {}  # takers that wait for the row they meet
-        self.waiting: dict[str, Live] = {}  # for their trigger
+        self.waiting = WaitingOrders()  # for their trigger
+        self.changes = None if book is None else LevelChanges(book, self.resting)
         self.funding: FundingBatch | None = None
         self.funding_row = 0
         # Mark prices at whole times, where they are recorded too rarely to be a price of their own: funding is by them.
@@ -224,6 +220,16 @@ class Market:
     def stream_of(self, source: PriceSource) -> PriceSource:
         """Return which of the streams that are there stands for `source`."""
         return source if source in self.streams else PriceSource.LAST
+
+    def triggers(self, source: PriceSource) -> tuple[int, int]:
+        """Return the nearest of what is waited for in one of the prices: a fall to, and a rise to."""
+        falls, rises = -FAR, FAR
+        if not self.waiting:
+            return falls, rises
+        for asked, (fall, rise) in self.waiting.nearest().items():
+            if self.stream_of(asked) is source:
+                falls, rises = max(falls, fall), min(rises, rise)
+        return falls, rises
 
     @property
     def mark_source(self) -> PriceSource:
@@ -301,16 +307,20 @@ class Market:
                 for live in self.resting.at(side, ticks) if traded else ():
                     if live.place is not None:
                         live.place.traded(traded)
-        for live in self.waiting.values():
-            if live.trail is not None:
-                _, _, live.trail = stream.tape.follow(start, row, live.trail)
+        for live in self.waiting.following.values():
+            assert live.trail is not None
+            _, _, live.trail = stream.tape.follow(start, row, live.trail)
         stream.pass_to(row, bid_traded, ask_traded)
 
     def drop(self, live: Live) -> None:
         """Forget an order."""
-        self.resting.pop(live.order_id)
-        self.taking.pop(live.order_id, None)
-        self.waiting.pop(live.order_id, None)
+        order_id = live.order_id
+        self.taking.pop(order_id, None)
+        for orders in (self.resting, self.waiting):
+            if order_id in orders:
+                del orders[order_id]
+        if self.changes is not None:
+            self.changes.leave(live)
         self.is_stale = True
 
 

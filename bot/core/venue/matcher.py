@@ -4,12 +4,12 @@ Everything that can happen by itself happens here, in order of time; what client
 The tape runs ahead of the clock, and the matcher looks no further on it than the event it reports.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from bot.core.tape import FAR, BarTape, TradeTape, Trail, Watch
-from bot.core.venue.book_tape import BookTape, LevelChange
 from bot.core.venue.exits import WHOLE, PositionExits
 from bot.core.venue.facts import CancelType, Refusal
 from bot.core.venue.fills import Fills
@@ -27,6 +27,7 @@ _SOURCE_OF = {step: source for source, step in _STEP_OF.items()}
 
 
 _NOTHING = Watch()
+_FEW = 4  # of no more orders each is looked at
 
 
 class Matcher:
@@ -59,7 +60,9 @@ class Matcher:
                 case Step.FUNDING:
                     self._settle_funding(market, ts_ns)
                 case Step.BOOK:
-                    self._change_levels(market, ts_ns)
+                    assert market.changes is not None
+                    market.settle(ts_ns)
+                    market.changes.happen(ts_ns)
                 case _:
                     self._pass_row(market, _SOURCE_OF[step], ts_ns)
             self._guard.check_accounts(ts_ns)
@@ -92,30 +95,20 @@ class Matcher:
             ts_ns = stream.look(watch)
             if ts_ns is not None:
                 due.append((ts_ns, _STEP_OF[source]))
-        for live in market.waiting.values():
-            if live.trail is not None:
-                row, is_event, _ = tape.follow(market.last.row, FAR, live.trail)
-                if is_event:
-                    due.append((tape.seen_ns(row), Step.LAST))
-        if self._floor.is_queued and market.book is not None:
-            for live in market.resting.values():
-                change = self._next_change(market.book, live)
-                if change is not None:
-                    due.append((change.ts_ns, Step.BOOK))
+        for live in market.waiting.following.values():
+            assert live.trail is not None
+            row, is_event, _ = tape.follow(market.last.row, FAR, live.trail)
+            if is_event:
+                due.append((tape.seen_ns(row), Step.LAST))
+        if market.changes is not None and (changes_ns := market.changes.next_ns()) is not None:
+            due.append((changes_ns, Step.BOOK))
         if market.funding is not None and market.funding_row < len(market.funding):
             due.append((int(market.funding.ts_ns[market.funding_row]), Step.FUNDING))
         return min(due, default=None)
 
     def _watch(self, market: Market, source: PriceSource) -> Watch | None:
         """Return what orders and accounts wait for in one of the prices, None if nothing."""
-        falls, rises = -FAR, FAR
-        for live in market.waiting.values():
-            trigger = live.record.trigger
-            if live.trail is None and trigger is not None and market.stream_of(trigger.source) is source:
-                if trigger.is_rise:
-                    rises = min(rises, live.trigger_ticks)
-                else:
-                    falls = max(falls, live.trigger_ticks)
+        falls, rises = market.triggers(source)
         if source is market.mark_source:
             for edges in self._guard.edges.values():
                 if (edge := edges.get(market.instrument.name)) is not None:
@@ -150,9 +143,9 @@ class Matcher:
         if not is_last:
             market.settle(ts_ns - 1, only=PriceSource.LAST)  # its orders may be about to change
         if is_last:
-            for live in market.waiting.values():
-                if live.trail is not None:
-                    row, _, _ = tape.follow(stream.row, row, live.trail)
+            for live in market.waiting.following.values():
+                assert live.trail is not None
+                row, _, _ = tape.follow(stream.row, row, live.trail)
             market.account_for(row)
             market.row = row
         stream.row, stream.found = row + 1, None
@@ -182,21 +175,6 @@ class Matcher:
                     taken += filled
                     if filled:
                         self._fills.fill(market, live, filled, price, ts_ns, is_maker=True)
-
-    def _next_change(self, book: BookTape, live: Live) -> LevelChange | None:
-        """Return the next change of the level that an order rests at, as far as the tape goes."""
-        if live.change is None and live.place is not None and live.book_row < book.end_row:
-            live.change = book.next_change(live.book_row, "bid" if live.side is Side.BUY else "ask", live.ticks)
-            live.book_row = book.end_row if live.change is None else live.change.row + 1
-        return live.change
-
-    def _change_levels(self, market: Market, ts_ns: int) -> None:
-        """Let the queues see what now rests at their prices."""
-        market.settle(ts_ns)
-        for live in market.resting.values():
-            if live.change is not None and live.change.ts_ns <= ts_ns and live.place is not None:
-                live.place.level_changed(live.change.qty_steps)
-                live.change = None
 
     def _walk(self, market: Market, source: PriceSource, bar: tuple[int, int, int, int], ts_ns: int, row: int) -> None:
         """Take the price through a bar: to the open at a leap, then steadily to both extremes and the close."""
@@ -247,8 +225,9 @@ class Matcher:
             self._guard.check_accounts(ts_ns)
         market.at[source] = end
         if is_last:
-            for live in market.waiting.values():
-                if live.trail is not None and (end - live.trail.peak) * live.trail.sign > 0:
+            for live in market.waiting.following.values():
+                assert live.trail is not None
+                if (end - live.trail.peak) * live.trail.sign > 0:
                     live.trail = Trail(live.trail.sign, live.trail.distance, end)
 
     def _first_hit(
@@ -266,7 +245,12 @@ class Matcher:
             if best is None or key < best:
                 best, found = key, (level, what)
 
-        for live in market.waiting.values():
+        waiting: Iterable[Live] = market.waiting.values()
+        if len(market.waiting) > _FEW and not market.waiting.following:
+            falls, rises = market.triggers(source)
+            if low > falls and high < rises:
+                waiting = ()
+        for live in waiting:
             trigger = live.record.trigger
             assert trigger is not None
             if market.stream_of(trigger.source) is not source:
@@ -279,9 +263,11 @@ class Matcher:
                 offer(max(ticks, start), 0, live.number, live)
             elif not is_rise and low <= ticks:
                 offer(min(ticks, start), 0, live.number, live)
-        if is_bars and source is PriceSource.LAST:
+        if is_bars and source is PriceSource.LAST and market.resting:
             slack = 0 if self._floor.is_touch else 1
-            for live in market.resting.values():
+            bid, ask = market.resting.best(Side.BUY), market.resting.best(Side.SELL)
+            is_reached = (bid is not None and low <= bid - slack) or (ask is not None and high >= ask + slack)
+            for live in market.resting.values() if is_reached else ():
                 if live.since_row > row:
                     continue
                 if live.side is Side.BUY and low <= live.ticks - slack:
