@@ -1,6 +1,7 @@
 """`bot emulator`."""
 
 import asyncio
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,16 @@ def emulator(
     given = [*overrides, *([] if port is None else [f"server.port={port}"])]
     settings = load_emulator(config, given)
     logs.configure(settings.log_level)
-    with suppress(KeyboardInterrupt):  # how it is meant to end
-        asyncio.run(
-            emulating.serve(settings, lambda places: print_result({**places, **emulating.describe(settings)}, as_json))
-        )
+
+    async def run() -> None:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        # By name, for a shell that starts it in the background has it ignore what Ctrl-C sends.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, task.cancel)
+        with suppress(asyncio.CancelledError):  # how it is meant to end
+            await emulating.serve(
+                settings, lambda places: print_result({**places, **emulating.describe(settings)}, as_json)
+            )
+
+    asyncio.run(run())

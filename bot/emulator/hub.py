@@ -137,9 +137,11 @@ class Hub:
 
     def listens(self, client: Client) -> bool:
         """Return whether any connection of an account follows anything."""
-        return client.name != self._silenced and any(
-            session.topics for session in self._of_account.get(client.name, {}).values()
-        )
+        if client.name != self._silenced:
+            for session in self._of_account.get(client.name, {}).values():
+                if session.topics:
+                    return True
+        return False
 
     @contextmanager
     def silence(self, client: Client) -> Iterator[None]:

@@ -59,6 +59,12 @@ PRE_CHECK_CONDITIONAL: Final = (10001, "params error: conditional orders cannot 
 # When a limited account may ask again: at least this much later, for clients subtract their own clock from it.
 LIMIT_RESET_LEAST_NS: Final = 100_000_000
 
+# A ticker in which nothing has changed for this long is told again: the venue's mark and index never rest. ns.
+TICKER_QUIET_NS: Final = 1_000_000_000
+
+# Kinds of spot orders that the venue has filters for and the reference no way to place: none is ever found.
+FILTERS_OF_NONE: Final = ("OcoOrder", "BidirectionalTpslOrder")
+
 # Open interest, which nothing here moves, in base currency.
 OPEN_INTEREST: Final = "53981.279"
 

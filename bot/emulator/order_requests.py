@@ -18,6 +18,7 @@ from bot.core.venue.orders import (
     Trigger,
 )
 from bot.domain.instrument import Side
+from bot.emulator import inferred
 from bot.emulator.archive import Notes
 from bot.emulator.listing import Listing
 from bot.emulator.params import Body, choice, flag, integer, number, text
@@ -89,6 +90,15 @@ def read_order(listing: Listing, body: Body, last_price: Decimal | None) -> Aske
         is_leverage=str(integer(body, "isLeverage", 0)) if listing.is_spot else "",
     )
     return Asked(order, notes, bbo)
+
+
+def asked_filter(body: Body) -> str:
+    """Return which kind of orders a list or a cancel-all asks for, empty for the usual ones.
+
+    Raises:
+        Refused: there is no such kind.
+    """
+    return choice(body, "orderFilter", ("Order", "StopOrder", "tpslOrder", "OpenOrder", *inferred.FILTERS_OF_NONE), "")
 
 
 def read_amendment(body: Body, record: OrderRecord) -> Amendment:

@@ -6,12 +6,14 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from bot.core.matching import VenueModel
+from bot.emulator import inferred
 from bot.emulator.archive import KeptOrder, KeptRow, Page
 from bot.emulator.auth import ApiKey, permission_lists
 from bot.emulator.clients import Client, position_record, wallet_record
 from bot.emulator.faults import Faults
 from bot.emulator.listing import Listing, Listings
 from bot.emulator.markets import PublicMarket
+from bot.emulator.order_requests import asked_filter
 from bot.emulator.params import Body, category, choice, integer, limit, recent_window, text
 from bot.emulator.records import order_record, shown
 from bot.emulator.tellings import Tellings
@@ -253,7 +255,7 @@ class Reader:
                 if (kept.record.order_id == order_id if order_id else kept.record.client_order_id == link_id)
             )
         else:
-            is_named, only = self._named(params), text(params, "orderFilter")
+            is_named, only = self._named(params), asked_filter(params)
             orders = (kept for kept in orders if is_named(kept.listing) and _passes(kept, only))
         seen = (kept for kept in orders if kept.record.created_ns <= now_ns - lag_ns)
         page = self._page(seen, params, 20, 50, client, "order", now_ns)
@@ -302,8 +304,8 @@ def _passes(kept: KeptOrder, only: str) -> bool:
     if not only:
         return True
     is_stop = kept.record.trigger is not None
-    if only == "tpslOrder":
-        return kept.notes.order_filter == "tpslOrder"
+    if only == "tpslOrder" or only in inferred.FILTERS_OF_NONE:
+        return kept.notes.order_filter == only
     return is_stop == (only == "StopOrder")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bot.domain.instrument import Side
+from bot.emulator import inferred
 from bot.emulator.candles import INTERVALS, Candle, bucket, step
 from bot.emulator.faults import Faults
 from bot.emulator.markets import Levels, PublicMarket, PublicTrade, Sequence
@@ -17,6 +18,7 @@ _REPEAT_NS = 3 * SECOND_NS
 _RPI_DEPTH, _RPI_EVERY_NS = 50, 100 * MS_NS
 _TRADES_MAX = 1024
 _UNCHANGED_NS = 5 * SECOND_NS  # a candle in which nothing happens is sent this often
+_RESTLESS = ("symbol", "markPrice", "indexPrice", "fundingRate", "nextFundingTime")  # of a perpetual's ticker
 
 
 class Topic:
@@ -262,12 +264,16 @@ class KlineTopic(Topic):
 
 
 class TickerTopic(Topic):
-    """The ticker: of a perpetual a snapshot, then the keys that have changed; of spot snapshots."""
+    """The ticker: of a perpetual a snapshot, then the keys that have changed; of spot snapshots.
+
+    What the venue moves all the time is told each second also where it has not changed.
+    """
 
     def __init__(self, name: str, market: PublicMarket, sequence: Sequence, faults: Faults) -> None:
         super().__init__(name, market, (50 if market.listing.is_spot else 100) * MS_NS, faults)
         self._sequence = sequence
         self._sent: dict[str, str] = {}
+        self._sent_ns = 0
         self._stamp: tuple[int, int, tuple[bool, int]] | None = None
 
     def opening(self, now_ns: int) -> Frame | None:
@@ -275,22 +281,31 @@ class TickerTopic(Topic):
         if ticker is None:
             return None
         if not self.subscribers:
-            self._sent = ticker
+            self._sent, self._sent_ns = ticker, now_ns
         return self._frame("snapshot", self._sent, now_ns)
 
     def pushes(self, now_ns: int, trades: Iterable[PublicTrade]) -> list[Frame]:
         stamp = self.market.ticker_stamp(now_ns)
         if stamp is not None and stamp == self._stamp:
-            return []
+            return self._quiet(now_ns)
         self._stamp = stamp
         ticker = self.market.ticker(now_ns)
         if ticker is None or ticker == self._sent:
-            return []
+            return self._quiet(now_ns)
         changed = {key: value for key, value in ticker.items() if self._sent.get(key) != value}
-        is_first, self._sent = not self._sent, ticker
+        is_first, self._sent, self._sent_ns = not self._sent, ticker, now_ns
         if self.market.listing.is_spot or is_first:
             return [self._frame("snapshot", ticker, now_ns)]
         return [self._frame("delta", {"symbol": ticker["symbol"], **changed}, now_ns)]
+
+    def _quiet(self, now_ns: int) -> list[Frame]:
+        """Tell again what has not changed, if it is time to."""
+        if not self._sent or now_ns - self._sent_ns < inferred.TICKER_QUIET_NS:
+            return []
+        self._sent_ns = now_ns
+        if self.market.listing.is_spot:
+            return [self._frame("snapshot", self._sent, now_ns)]
+        return [self._frame("delta", {key: self._sent[key] for key in _RESTLESS}, now_ns)]
 
     def _frame(self, kind: str, data: dict[str, str], now_ns: int) -> Frame:
         return {"topic": self.name, "type": kind, "data": data, "cs": self._sequence.next(), "ts": to_ms(now_ns)}

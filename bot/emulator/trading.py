@@ -1,6 +1,6 @@
 """What clients may do: orders, leverage, position mode, stops. REST and the trade stream share it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +28,7 @@ from bot.emulator.faults import Faults
 from bot.emulator.ids import OrderIds
 from bot.emulator.listing import Listing, Listings
 from bot.emulator.markets import PublicMarket
-from bot.emulator.order_requests import read_amendment, read_order
+from bot.emulator.order_requests import asked_filter, read_amendment, read_order
 from bot.emulator.params import Body, category, choice, integer, needed, text
 from bot.emulator.sizing import worst_qty
 from bot.emulator.tellings import Tellings
@@ -144,10 +144,14 @@ class Desk:
         """Cancel the orders of a symbol or of all that share a coin."""
         kind = category(body)
         names = self._names(kind, body)
-        only = _filter_of(kind, text(body, "orderFilter"), text(body, "stopOrderType"))
-        canceled, told = self._model.cancel_all(
-            client.name, now_ns, instruments=names, only=only, pick=self._draw(now_ns) if kind == "linear" else list
-        )
+        only, noted = _filter_of(kind, body)
+
+        def pick(order_ids: Sequence[str]) -> Iterable[str]:
+            if noted:
+                order_ids = [each for each in order_ids if client.archive.orders[each].notes.order_filter == noted]
+            return self._draw(order_ids, now_ns) if kind == "linear" else order_ids
+
+        canceled, told = self._model.cancel_all(client.name, now_ns, instruments=names, only=only, pick=pick)
         self._tellings.absorb(told, now_ns)
         return {"list": [_ids_of(record) for record in canceled], "success": "1"}
 
@@ -225,17 +229,13 @@ class Desk:
         self._tellings.absorb([Told(client.name, OrderChanged(ts_ns=now_ns, order=record))], now_ns)
         return record
 
-    def _draw(self, now_ns: int) -> Callable[[Sequence[str]], Iterable[str]]:
-        """Return what chooses the orders that one cancel-all reaches: as many as it may, drawn by lot."""
-
-        def draw(order_ids: Sequence[str]) -> Iterable[str]:
-            if len(order_ids) <= CANCEL_ALL_MAX:
-                return order_ids
-            drawn = sorted(order_ids, key=lambda each: ids.fraction(self._seed, "cancel-all", now_ns, each))
-            chosen = set(drawn[:CANCEL_ALL_MAX])
-            return [each for each in order_ids if each in chosen]
-
-        return draw
+    def _draw(self, order_ids: Sequence[str], now_ns: int) -> Iterable[str]:
+        """Return which orders one cancel-all reaches: as many as it may, drawn by lot."""
+        if len(order_ids) <= CANCEL_ALL_MAX:
+            return order_ids
+        drawn = sorted(order_ids, key=lambda each: ids.fraction(self._seed, "cancel-all", now_ns, each))
+        chosen = set(drawn[:CANCEL_ALL_MAX])
+        return [each for each in order_ids if each in chosen]
 
     def _submit(self, client: Client, listing: Listing, order: NewOrder, notes: Notes, now_ns: int) -> OrderRecord:
         order_ids = self._order_ids
@@ -337,12 +337,17 @@ def _as_asked(record: OrderRecord) -> NewOrder:
     )
 
 
-def _filter_of(kind: str, order_filter: str, stop_type: str) -> OrderFilter:
-    """Return which orders a cancel-all means: a perpetual's all by default, spot's plain ones."""
-    if stop_type or order_filter in ("StopOrder", "tpslOrder"):
-        return "stop"
+def _filter_of(kind: str, body: Body) -> tuple[OrderFilter, str]:
+    """Return which orders a cancel-all means, and what filter they were placed with, empty for any.
+
+    A perpetual's are all by default, spot's the plain ones. With a `stopOrderType` conditional orders alone are meant,
+    not the exits of positions.
+    """
+    order_filter = asked_filter(body)
+    if choice(body, "stopOrderType", ("Stop",), ""):
+        return "conditional", ""
+    if kind == "spot":
+        return ("order", "") if order_filter in ("", "Order", "OpenOrder") else ("stop", order_filter)
     if order_filter in ("Order", "OpenOrder"):
-        return "order"
-    if order_filter:
-        raise Refused(10001, "params error: orderFilter invalid")
-    return "order" if kind == "spot" else "all"
+        return "order", ""
+    return ("stop" if order_filter else "all"), ("" if order_filter == "StopOrder" else order_filter)

@@ -322,6 +322,26 @@ def test_ticker_deltas_add_up_to_the_ticker() -> None:
     }
 
 
+@pytest.mark.parametrize("category", ["linear", "spot"])
+def test_a_ticker_in_which_nothing_changes_is_told_each_second(category: str) -> None:
+    """A client that watches for silence hears of a quiet market: of a perpetual what never rests at the venue."""
+    driver = Driver(make_world(seconds=2, rate_scale=0))
+    number = follow(driver, "tickers.BTCUSDT", path=f"/v5/public/{category}")
+    driver.wait(5)
+    before = len(driver.topic(number, "tickers.BTCUSDT"))
+    driver.wait(10)
+    frames = driver.topic(number, "tickers.BTCUSDT")[before:]
+    assert 9 <= len(frames) <= 11
+    if category == "spot":
+        assert {frame["type"] for frame in frames} == {"snapshot"}
+        return
+    assert {frame["type"] for frame in frames} == {"delta"}
+    listed = driver.get("/v5/market/tickers", "category=linear&symbol=BTCUSDT")["result"]["list"][0]
+    for frame in frames:
+        assert set(frame["data"]) == {"symbol", "markPrice", "indexPrice", "fundingRate", "nextFundingTime"}
+        assert all(listed[key] == value for key, value in frame["data"].items())
+
+
 # Faults of the market
 
 

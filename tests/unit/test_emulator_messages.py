@@ -276,6 +276,45 @@ def test_cancel_all_of_spot_leaves_what_waits_for_a_trigger(driver: Driver) -> N
     assert driver.get("/v5/order/realtime", "category=spot")["result"]["list"] == []
 
 
+def test_cancel_all_of_conditional_orders_leaves_the_exits_of_positions(driver: Driver) -> None:
+    driver.order(orderType="Market", price=None, qty="1", takeProfit="70000", stopLoss="50000")
+    driver.order(triggerPrice="55000", triggerDirection=2, orderType="Market", price=None)
+    open_ = "category=linear&symbol=BTCUSDT"
+
+    def kinds() -> list[str]:
+        rows = driver.get("/v5/order/realtime", open_)["result"]["list"]
+        return sorted(row["stopOrderType"] for row in rows)
+
+    assert kinds() == ["Stop", "StopLoss", "TakeProfit"]
+    driver.post("/v5/order/cancel-all", category="linear", symbol="BTCUSDT", stopOrderType="Stop")
+    assert kinds() == ["StopLoss", "TakeProfit"]
+    driver.post("/v5/order/cancel-all", category="linear", symbol="BTCUSDT", orderFilter="StopOrder")
+    assert kinds() == []
+
+
+def test_spot_filters_mean_the_orders_that_were_placed_with_them(driver: Driver) -> None:
+    """Of the two kinds that nobody can place, none is found, and none is canceled in their name."""
+    spot = {"category": "spot", "side": "Sell", "price": "61000", "qty": "0.01"}
+    driver.order(**spot)
+    for filter_ in ("StopOrder", "tpslOrder"):
+        driver.order(**{**spot, "price": "57000"}, orderFilter=filter_, triggerPrice="58000")
+    for filter_ in ("OcoOrder", "BidirectionalTpslOrder"):
+        assert driver.get("/v5/order/realtime", f"category=spot&orderFilter={filter_}")["result"]["list"] == []
+        answer = driver.post("/v5/order/cancel-all", category="spot", orderFilter=filter_)
+        assert (answer["retCode"], answer["result"]) == (0, {"list": [], "success": "1"})
+        assert driver.order(**spot, orderFilter=filter_)["retCode"] == 10001
+    assert driver.get("/v5/order/realtime", "category=spot&orderFilter=Any")["retCode"] == 10001
+    assert driver.post("/v5/order/cancel-all", category="spot", orderFilter="Any")["retCode"] == 10001
+    assert (
+        driver.post("/v5/order/cancel-all", category="linear", symbol="BTCUSDT", stopOrderType="OcoOrder")["retCode"]
+        == 10001
+    )
+    (canceled,) = driver.post("/v5/order/cancel-all", category="spot", orderFilter="tpslOrder")["result"]["list"]
+    left = driver.get("/v5/order/realtime", "category=spot")["result"]["list"]
+    assert sorted(row["stopOrderType"] for row in left) == ["Stop", "UNKNOWN"]
+    assert canceled["orderId"] not in {row["orderId"] for row in left}
+
+
 # Batches
 
 

@@ -244,8 +244,14 @@ def test_recorded_bars_come_back_as_the_same_candles(tmp_path: Path) -> None:
 
 
 def test_the_command_serves_until_it_is_interrupted() -> None:
+    """Also where it was started by a shell's `&`, which has it ignore the interrupt."""
     command = [sys.executable, "-m", "bot", "emulator", "--config", str(DEFAULT), "--port", "0", "--json"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         places = json.loads(process.stdout.readline())
         with urllib.request.urlopen(places["rest"] + "/v5/market/time", timeout=10) as answer:
