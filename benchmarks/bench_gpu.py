@@ -1,18 +1,23 @@
 """How fast attention, forecasts and training are on a GPU: medians by the device's own clock, after a warm-up.
 
-    python -m benchmarks.bench_gpu attention_1440|attention_2048|forecast_1|forecast_64|train_longctx|train_migt
+    python -m benchmarks.bench_gpu attention_1440|attention_2048|train_longctx|train_migt
+    python -m benchmarks.bench_gpu forecast_1|forecast_64|decision_1|decision_64
 
 Needs a CUDA device and says so without one. It was written on a machine without: no figure of it has been published.
-Forecasts are of the network as one graph (`models.export.trace`), captured once and replayed, inputs already there.
+Forecasts are of the network as one graph (`models.export.trace`), captured once and replayed, inputs already there;
+decisions are those of the inference process (`models.serving.graphed`), from the bytes of a request to its answer's.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.bench_decision import decide
 from benchmarks.measure import RUNS, Figure, figure, main
 from models.attention.select import attend
 from models.attention.spec import AttnContext, AttnSpec, detect
@@ -46,6 +51,16 @@ def forecast_1() -> Figure:
 def forecast_64() -> Figure:
     """Tell how long 64 at once take."""
     return _forecast(64)
+
+
+def decision_1() -> Figure:
+    """Tell how long a whole live decision of one instrument takes, by the clock: new bars in, answers out."""
+    return _decision(1)
+
+
+def decision_64() -> Figure:
+    """Tell the same of 64 instruments, whose bars close together."""
+    return _decision(64)
 
 
 def train_longctx() -> Figure:
@@ -92,6 +107,13 @@ def _forecast(rows: int) -> Figure:
         with torch.cuda.graph(graph):
             module(*tensors)
     return figure(f"flagship-full, {rows} forecasts from nothing", "ms", _timed(graph.replay), lambda s: 1e3 * s)
+
+
+def _decision(count: int) -> Figure:
+    taken = decide(count, 500, device="cuda", clock=time.perf_counter)
+    p99 = float(np.quantile(taken, 0.99))
+    name = f"flagship-full, a decision of {count} through models.serving, p99 (p50 {1e3 * np.median(taken):.2f})"
+    return figure(name, "ms", [p99], lambda s: 1e3 * s)
 
 
 def _train(config: ModelConfig, rows: int) -> Figure:
@@ -154,7 +176,12 @@ def has_gpu() -> bool:
 
 
 ATTENTION = {"attention_1440": attention_1440, "attention_2048": attention_2048}
-INFERENCE = {"forecast_1": forecast_1, "forecast_64": forecast_64}
+INFERENCE = {
+    "forecast_1": forecast_1,
+    "forecast_64": forecast_64,
+    "decision_1": decision_1,
+    "decision_64": decision_64,
+}
 TRAIN = {"train_longctx": train_longctx, "train_migt": train_migt}
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m benchmarks.results_models --out DIRECTORY [--seeds 1 2 3] [--only flagship lstm] [--evaluate]
 
 Artefacts land in DIRECTORY/artifacts, and `done.json` says which training became which. A training that was stopped is
-gone on with. `--evaluate` then opens the hold-out, once: what is there already is not made again. It needs the market
-data beside the checkout; see config/train-perps.toml.
+gone on with. `--evaluate` then opens the hold-out for those that were not judged yet: the first batch, DIRECTORY/found,
+beside all baselines and traded, later ones (found2, ...) beside EWMA and HAR. No model is judged on it twice, and each
+look is counted. It needs the market data beside the checkout; see config/train-perps.toml.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="longest training; one that takes longer is stopped"
     )
-    parser.add_argument("--evaluate", action="store_true", help="judge all that is done on the hold-out, once")
+    parser.add_argument("--evaluate", action="store_true", help="judge on the hold-out what has not been, once")
     told = parser.parse_args()
     told.out.mkdir(parents=True, exist_ok=True)
     index = told.out / "done.json"
@@ -65,15 +66,18 @@ def main() -> None:
 
 
 def _evaluate(done: dict[str, dict[str, object]], out: Path) -> int:
-    if (out / "found" / "results.json").exists():
-        sys.stderr.write(f"{out / 'found'}: the hold-out was opened before; nothing is judged on it twice\n")
-        return 0
+    batches = [json.loads(path.read_text()) for path in out.glob("found*/results.json")]
+    judged = {model["model"] for batch in batches for model in batch["models"]}
     # The first seed of each network in the order of the table above, then the second seeds.
     order = sorted(done, key=lambda name: (name.rpartition("-")[2], list(NETWORKS).index(name.rpartition("-")[0])))
-    models = [str(done[name]["model"]) for name in order]
-    command = [sys.executable, "-m", "bot", "evaluate", *models, "--config", str(CONFIG), "--trade", str(TRADE)]
-    command += ["--store", str(out / "artifacts"), "--out", str(out / "found")]
-    command += ["--set", f'train.cache="{out / "panels"}"']
+    models = [model for model in (str(done[name]["model"]) for name in order) if model not in judged]
+    if not models:
+        sys.stderr.write(f"{out}: all models were judged before; nothing is judged on the hold-out twice\n")
+        return 0
+    found = out / ("found" if not batches else f"found{len(batches) + 1}")
+    command = [sys.executable, "-m", "bot", "evaluate", *models, "--config", str(CONFIG), "--resamples", "1000"]
+    command += ["--store", str(out / "artifacts"), "--out", str(found), "--set", f'train.cache="{out / "panels"}"']
+    command += ["--baseline", "ewma", "--baseline", "har"] if batches else ["--trade", str(TRADE)]
     return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
 
 

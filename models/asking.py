@@ -108,7 +108,7 @@ def ask(loaded: Loaded, panel: Panel) -> Asked:
     session = Session(config, syllabus, plan, fingerprint="")
     lengths = lengths_needed(stream_lengths(config), segment=session.segment)
     samples = build_samples(panel.sources(loaded.normalizers), lengths=lengths)
-    taught, returns_NH, variance_NH, unit_NH = unit_of(syllabus, samples, manifest.labels.unit)
+    taught, returns_NH, variance_NH, unit_NH = unit_of(syllabus, samples, manifest.labels.unit, manifest.labels.regimes)
     split = Split(train=_NOBODY, validation=_NOBODY, test=_NOBODY, purged=_NOBODY, embargoed=_NOBODY)
     fold = Fold(number=1, samples=taught, returns_NH=returns_NH, variance_NH=variance_NH, unit_NH=unit_NH, split=split)
     return Asked(loaded=loaded, session=session, fold=fold)

@@ -245,11 +245,12 @@ class HeadConfig(_Part, frozen=True, kw_only=True):
     Attributes:
         kind: one of `models.heads`.
         horizons: how far ahead, as durations; the head answers for each.
-        quantiles: levels within (0, 1), ascending: of the return for "quantile", of the loss for "risk".
+        quantiles: levels within (0, 1), ascending: of the return for "quantile", of the loss for "risk" and "drawdown".
         loss: the name of what it is trained by; None is the kind's own.
         weight: of its loss beside the others'.
         hidden: widths between the trunk and the answer.
         classes: how many regimes, for "regime".
+        factors: what the correlation of assets is made of, for "correlation".
         gross: the most that the absolute weights may sum to, for "allocation".
         side: whether weights may be short, for "allocation".
     """
@@ -261,6 +262,7 @@ class HeadConfig(_Part, frozen=True, kw_only=True):
     weight: float = 1.0
     hidden: tuple[int, ...] = ()
     classes: int = 3
+    factors: int = 3
     gross: float = 1.0
     side: Literal["long_only", "signed"] = "long_only"
 
@@ -277,6 +279,7 @@ class HeadConfig(_Part, frozen=True, kw_only=True):
         self._need(len(self.hidden) <= 8, "hidden", "must be 8 layers at most")
         self._need(all(1 <= width <= _WIDTH_MAX for width in self.hidden), "hidden", f"must be 1 to {_WIDTH_MAX}")
         self._need(2 <= self.classes <= 64, "classes", "must be 2 to 64")
+        self._need(1 <= self.factors <= 64, "factors", "must be 1 to 64")
         self._need(0 < self.gross <= 100, "gross", "must be more than 0, and at most 100")
 
 

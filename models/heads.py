@@ -39,6 +39,8 @@ class Lessons:
     returns_NH: F64
     log_volatility_NH: F64
     signal_NH: F64 | None = None  # -1 sell, 0 hold, 1 buy
+    drawdown_NH: F64 | None = None  # zero or more
+    regime_NC: F64 | None = None  # probability of each regime
 
 
 class Head(nn.Module):
@@ -239,12 +241,18 @@ class Signal3(Head):
 
 
 class Regime(Head):
-    """Logits of the regime that the market is in."""
+    """Logits of the regime that the market is in; begins at how often each was."""
 
     answers = ("regime_logit",)
 
     def __init__(self, cfg: HeadConfig, width: int) -> None:
         super().__init__(cfg, width, cfg.classes)
+
+    def fit_base(self, lessons: Lessons) -> None:
+        if lessons.regime_NC is not None:
+            # In the bias and not beside it: how often a regime is in training is no scale that must stay.
+            share_C = np.maximum(np.nanmean(lessons.regime_NC, axis=0), 1e-6)
+            self.last.bias.copy_(torch.from_numpy(np.log(share_C)))
 
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
         return {"regime_logit": self.raw(h_XD)}
@@ -266,8 +274,14 @@ class Risk(Head):
         self.register_buffer("base_HQ", torch.zeros(len(cfg.horizons), len(cfg.quantiles)))
         self._set(np.broadcast_to(normal, (len(cfg.horizons), len(cfg.quantiles))))
 
+    def losses(self, lessons: Lessons) -> F64 | None:
+        """Return what the base is the quantiles of, [N, H]; None where it is not known."""
+        return -lessons.returns_NH
+
     def fit_base(self, lessons: Lessons) -> None:
-        self._set(np.nanquantile(-lessons.returns_NH, np.array(self.cfg.quantiles), axis=0).T)
+        losses_NH = self.losses(lessons)
+        if losses_NH is not None:
+            self._set(np.nanquantile(losses_NH, np.array(self.cfg.quantiles), axis=0).T)
 
     def _set(self, losses_HQ: F64) -> None:
         steps_HQ = np.maximum(np.diff(np.maximum(losses_HQ, 0.0), axis=1, prepend=0.0), _STEP_LEAST)
@@ -276,7 +290,16 @@ class Risk(Head):
     def forward(self, h_XD: Tensor) -> dict[str, Tensor]:
         raw = self.per_horizon(h_XD)
         steps = self.base_HQ.to(raw.dtype) * torch.exp(raw.clamp(-_LOG_SCALE, _LOG_SCALE))
-        return {"value_at_risk": steps.cumsum(-1)}
+        return {self.answers[0]: steps.cumsum(-1)}
+
+
+class Drawdown(Risk):
+    """The deepest fall within the horizon that is exceeded with probability 1 - level, for each horizon and level."""
+
+    answers = ("drawdown",)
+
+    def losses(self, lessons: Lessons) -> F64 | None:
+        return lessons.drawdown_NH
 
 
 class Allocation(Head):
@@ -369,4 +392,5 @@ register_head("direction", Direction)
 register_head("signal3", Signal3)
 register_head("regime", Regime)
 register_head("risk", Risk)
+register_head("drawdown", Drawdown)
 register_head("allocation", Allocation)

@@ -26,6 +26,7 @@ from models.memory import CrossAttend
 from models.output import ModelOutput
 from models.registry import build
 from models.training.session import reads_stretches, stream_lengths
+from models.training.trainer import recompute_blocks
 
 # Shape letters in this file: B row, T decision, L bar, F feature, H head, S stream, N token that attention sees.
 
@@ -208,6 +209,35 @@ def count_flops(config: ModelConfig) -> int:
         with torch.backends.mkldnn.flags(enabled=False), counter, torch.no_grad():
             model(given)
     return int(counter.get_total_flops())
+
+
+def kept_bytes(config: ModelConfig, *, rows: int, recompute: bool = False) -> int:
+    """Return the memory that a training step of `rows` examples keeps for its backward pass, beside the weights.
+
+    Measured on the CPU in float32, whose kernels keep what a GPU's of the same kind keep; half of it in bfloat16. It
+    grows with the rows, so that a few tell of many. Weights, gradients and both moments of AdamW are 16 bytes each
+    parameter beside it, and kernels want room to work.
+
+    Args:
+        recompute: forget what is inside blocks, as `TrainPlan.recompute` does.
+    """
+    model = build(config).train()
+    if recompute:
+        recompute_blocks(model)
+    own = {each.untyped_storage().data_ptr() for each in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        # The graph holds what it was given until the end, so an address stands for one piece of memory.
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        answers = model(example_input(config, rows=rows)).asked()
+    assert answers
+    return sum(kept.values())
 
 
 def example_input(config: ModelConfig, *, rows: int = 1, decisions: int = 1, seed: int = 0) -> ModelInput:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bot.core.durations import parse_duration
 from bot.domain.errors import ConfigError, DataError
 from models.config import HeadConfig
+from models.correlation import correlation_nll
 from models.output import ModelOutput
 
 # Shape letters in this file: X whatever stands in front ([B, T], or [B, T, A]), B row, T decision, A asset, H horizon,
@@ -35,6 +36,7 @@ class Targets:
     returns_XH: Tensor | None = None  # log return over each horizon
     log_volatility_XH: Tensor | None = None  # log of the realised deviation over each horizon
     signal_XH: Tensor | None = None  # -1 sell, 0 hold, 1 buy: of the triple barrier, after costs
+    drawdown_XH: Tensor | None = None  # deepest fall within each horizon, zero or more
     regime_XC: Tensor | None = None  # probability of each regime, by a label that knew no later than the decision
     step_returns_BTA: Tensor | None = None  # simple return from each decision to the next: what an allocation earns
 
@@ -215,6 +217,8 @@ class Objective(nn.Module):
                 changed["log_volatility"] = output.log_volatility + scale_H.log()
             if output.value_at_risk is not None and head.kind == "risk":
                 changed["value_at_risk"] = output.value_at_risk * scale_H[:, None]
+            if output.drawdown is not None and head.kind == "drawdown":
+                changed["drawdown"] = output.drawdown * scale_H[:, None]
         return replace(output, **changed)  # type: ignore[arg-type]
 
     def _columns(self, head: HeadConfig) -> list[int]:
@@ -244,6 +248,17 @@ class Objective(nn.Module):
             return _means(barrier(filled, _need(output.signal_logit, "signal_logit", head)), known, weights_BTH), (
                 head.horizons
             )
+        if head.kind == "drawdown":
+            fall, known = _fill(_need(targets.drawdown_XH, "drawdown_XH", head)[..., columns])
+            z = fall / self.get_buffer("scale_H")[columns].to(fall.dtype)
+            each = pinball(z, _need(output.drawdown, "drawdown", head), head.quantiles)
+            return _means(each, known, weights_BTH), head.horizons
+        if loss == "correlation":
+            returns_XAH = _need(targets.returns_XH, "returns_XH", head)[..., columns]
+            scale_H = self.get_buffer("scale_H")[columns].to(returns_XAH.dtype)
+            correlation = _need(output.correlation, "correlation", head)
+            each, known = correlation_nll(returns_XAH / scale_H, correlation)
+            return _means(each, known, weights_BTH), head.horizons
         y, known = _fill(_need(targets.returns_XH, "returns_XH", head)[..., columns])
         scale_H = self.get_buffer("scale_H")[columns].to(y.dtype)
         z = y / scale_H
@@ -318,10 +333,12 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
     "signal3": ("barrier",),
     "regime": ("regime",),
     "risk": ("pinball",),
+    "drawdown": ("pinball",),
+    "correlation": ("correlation",),
     "allocation": ("utility",),
 }
 _DEFAULT = {kind: losses[0] for kind, losses in LOSSES.items()}
-_SIGNED = ("gaussian", "student", "utility")  # may be negative, so no uncertainty weighs them
+_SIGNED = ("gaussian", "student", "utility", "correlation")  # may be negative, so no uncertainty weighs them
 
 
 def _fill(target: Tensor) -> tuple[Tensor, Tensor]:

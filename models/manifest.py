@@ -17,6 +17,7 @@ from bot.core.offsets import Offsets
 from bot.domain.errors import DataError
 from models.config import ModelConfig
 from models.normalizer import TargetUnit
+from models.regimes import Regimes
 
 FORMAT = 2
 MANIFEST_BYTES_MAX = 32 << 20
@@ -115,6 +116,7 @@ class Labels(_Block, frozen=True, kw_only=True):
     gap_ns: int  # from the decision to where targets begin
     costs: dict[str, float]  # in labels that know costs; empty where none does
     barriers: dict[str, float]
+    regimes: Regimes | None = None  # by what they are told apart; None where none is learned
 
 
 class DataFile(_Block, frozen=True, kw_only=True):

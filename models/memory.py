@@ -32,13 +32,26 @@ _NEAREST_NS, _FARTHEST_NS = 60 * 10**9, 60 * 86_400 * 10**9  # ages told apart: 
 _CHUNK = 4096  # queries that are gathered for at once
 
 
+class Keys(NamedTuple):
+    """Keys and values [B, M, H, d] of a stream's tokens: they never change, as tokens do not."""
+
+    k: Tensor
+    v: Tensor
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """What one stream has said, oldest first."""
+    """What one stream has said, oldest first.
+
+    Attributes:
+        known_ns_BM: int64, ascending: from when on each token may be seen.
+        keys: what a `CrossAttend` made of the tokens, by its `keys_of`, where somebody kept that; None: made anew.
+    """
 
     tag: str
     tokens_BMD: Tensor
-    known_ns_BM: Tensor  # int64, ascending: from when on each token may be seen
+    known_ns_BM: Tensor
+    keys: "Keys | None" = None
 
     def __post_init__(self) -> None:
         known = self.known_ns_BM
@@ -128,7 +141,8 @@ class CrossAttend(nn.Module):
         parts = []
         for pairs in self._chunks(query_BLD, query_ns_BL, memories):
             weights = attention_rows(pairs.q, pairs.k, pairs.spec, pairs.ctx, range(pairs.q.shape[1])).mean(dim=1)
-            shares = weights.new_zeros(*weights.shape[:2], len(self.tags)).index_add(2, pairs.owner_M, weights)
+            owner_M = self._owners(pairs)
+            shares = weights.new_zeros(*weights.shape[:2], len(self.tags)).index_add(2, owner_M, weights)
             parts.append(shares.view(query_BLD.shape[0], -1, len(self.tags)))
         return torch.cat(parts, dim=1)
 
@@ -174,7 +188,10 @@ class CrossAttend(nn.Module):
         q = rotate(q_BLHd, self._rotation(query_ns_BL, q_BLHd.dtype))
         if self.absent_SD is not None:
             q = torch.cat([q, q_BLHd], dim=-1)  # the second half meets the absent tokens, which have no age
-        keys = [self._keys(memory, number) for number, memory in enumerate(memories)]
+        keys = [
+            self.keys_of(memory, number) if memory.keys is None else memory.keys
+            for number, memory in enumerate(memories)
+        ]
         if self.recent is not None:
             yield from self._recent(q, newest, keys, self.recent)
             return
@@ -183,9 +200,13 @@ class CrossAttend(nn.Module):
         sizes = [memory.known_ns_BM.shape[1] for memory in memories]
         yield self._pairs(q, k, v, known[:, None, :] <= query_ns_BL[..., None], sizes)
 
-    def _recent(
-        self, q: Tensor, newest: Sequence[Tensor], keys: Sequence[tuple[Tensor, Tensor]], recent: int
-    ) -> Iterator["_Pairs"]:
+    def _recent(self, q: Tensor, newest: Sequence[Tensor], keys: Sequence[Keys], recent: int) -> Iterator["_Pairs"]:
+        if not torch.compiler.is_compiling() and q.shape[1] == 1 and all(k.shape[1] == recent for k, _ in keys):
+            # A live step: the tails hold what is seen, and nothing has to be looked for unless a bar is not known yet.
+            if all(bool((index_BL == recent - 1).all()) for index_BL in newest):
+                k, v = torch.cat([k for k, _ in keys], dim=1), torch.cat([v for _, v in keys], dim=1)
+                yield self._pairs(q, k, v, None, [recent] * len(keys))
+                return
         back = torch.arange(1 - recent, 1, device=q.device)
         row_B11 = torch.arange(q.shape[0], device=q.device)[:, None, None]
         for start in range(0, q.shape[1], _CHUNK):
@@ -202,13 +223,14 @@ class CrossAttend(nn.Module):
         phase = (time_ns_BL[..., None] % periods).double() / periods
         return rotation_of(2 * math.pi * phase, dtype)
 
-    def _keys(self, memory: Memory, number: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values [B, M, H, d] of a stream; twice as wide where there are absent tokens."""
+    def keys_of(self, memory: Memory, number: int) -> Keys:
+        """Return keys and values of stream `number`; twice as wide where there are absent tokens."""
         tokens = self.norm_memory(memory.tokens_BMD) + self.tag_SD[number]
         k, v = self.key_value(tokens).unflatten(-1, (2 * self.heads, self.d)).chunk(2, dim=2)
         k = rotate(k, self._rotation(memory.known_ns_BM, k.dtype))
-        wider = 0 if self.absent_SD is None else self.d
-        return F.pad(k, (0, wider)), F.pad(v, (0, wider))
+        if self.absent_SD is None:
+            return Keys(k, v)
+        return Keys(F.pad(k, (0, self.d)), F.pad(v, (0, self.d)))
 
     def _absent(self, absent_SD: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Return keys and values [rows, S, H, 2 d] of the absent tokens."""
@@ -216,26 +238,32 @@ class CrossAttend(nn.Module):
         k, v = F.pad(k, (self.d, 0)), F.pad(v, (0, self.d))
         return k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)
 
-    def _pairs(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, sizes: Sequence[int]) -> "_Pairs":
-        """Return queries, the keys they may see, and which stream each key is of."""
-        owner_M = torch.cat([torch.full((size,), number, device=q.device) for number, size in enumerate(sizes)])
+    def _owners(self, pairs: "_Pairs") -> Tensor:
+        """Return [M], the number of each key's stream."""
+        sizes = [*pairs.sizes, *((1,) * len(self.tags) if self.absent_SD is not None else ())]
+        numbers = [number % len(self.tags) for number in range(len(sizes))]
+        return torch.tensor(numbers, device=pairs.q.device).repeat_interleave(
+            torch.tensor(sizes, device=pairs.q.device)
+        )
+
+    def _pairs(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, sizes: Sequence[int]) -> "_Pairs":
+        """Return queries, the keys they may see (None: all), and how many are of each stream."""
         if self.absent_SD is not None:
             more_k, more_v = self._absent(self.absent_SD, q.shape[0])
             k, v = torch.cat([k, more_k], dim=1), torch.cat([v, more_v], dim=1)
-            visible = F.pad(visible, (0, len(self.tags)), value=True)
-            owner_M = torch.cat([owner_M, torch.arange(len(self.tags), device=q.device)])
+            visible = None if visible is None else F.pad(visible, (0, len(self.tags)), value=True)
         spec = AttnSpec(
             heads=self.heads,
             kv_heads=self.heads,
             d=q.shape[-1],
-            mask="pairs",
+            mask="none" if visible is None else "pairs",
             square=False,
             length=1 << (k.shape[1] - 1).bit_length(),
             dtype=q.dtype,
             needs_grad=torch.is_grad_enabled() and q.requires_grad,
             deterministic=torch.are_deterministic_algorithms_enabled(),
         )
-        return _Pairs(q, k, v, spec, AttnContext(scale=1 / math.sqrt(self.d), visible_BLM=visible), owner_M)
+        return _Pairs(q, k, v, spec, AttnContext(scale=1 / math.sqrt(self.d), visible_BLM=visible), sizes)
 
 
 class _Pairs(NamedTuple):
@@ -244,7 +272,7 @@ class _Pairs(NamedTuple):
     v: Tensor
     spec: AttnSpec
     ctx: AttnContext
-    owner_M: Tensor  # the number of each key's stream
+    sizes: Sequence[int]  # keys of each stream, those of absent tokens left out
 
 
 class Fused(NamedTuple):

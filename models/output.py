@@ -24,6 +24,8 @@ class ModelOutput:
     signal_logit: Tensor | None = None  # [..., H, 3]: sell, hold, buy
     regime_logit: Tensor | None = None  # [..., C]
     value_at_risk: Tensor | None = None  # [..., H, Q] log return lost at most with that probability, zero or more
+    drawdown: Tensor | None = None  # [..., H, Q] deepest fall within the horizon, a log return; zero or more
+    correlation: Tensor | None = None  # [..., H, A, A] of the assets' returns
     weights: Tensor | None = None  # [..., A], shares of equity; negative is short
     importance: Tensor | None = None  # [..., S], sums to one
     aux: Mapping[str, Tensor] = field(default_factory=dict)  # what only its own system or loss understands

@@ -141,6 +141,14 @@ def _risk(horizons: tuple[str, ...]) -> HeadConfig:
     return HeadConfig(kind="risk", horizons=horizons, quantiles=(0.95, 0.99))
 
 
+def _drawdown(horizons: tuple[str, ...]) -> HeadConfig:
+    return HeadConfig(kind="drawdown", horizons=horizons, quantiles=(0.5, 0.95, 0.99))
+
+
+def _correlation(horizons: tuple[str, ...]) -> HeadConfig:
+    return HeadConfig(kind="correlation", horizons=horizons)
+
+
 def _exposure(horizons: tuple[str, ...]) -> HeadConfig:
     return HeadConfig(kind="allocation", horizons=horizons, side="signed")
 
@@ -182,6 +190,7 @@ _PRESETS: dict[str, _Preset] = {
     "trading": ("trading", (288, 288, 288), _BAND_SMALL, _ABSENT, (_point, _quantile, _regime, _risk)),
     "orderbook": ("orderbook", (100,), _GRID, None, (_direction, _quantile)),
     "portfolio": ("portfolio", (288,), _GRID, None, (_exposure, _quantile)),
+    "portfolio-risk": ("portfolio", (288,), _GRID, None, (_correlation, _quantile, _volatility, _drawdown)),
     "migt": ("migt", (288,), _MIGT, None, (_seven,)),
     "lstm": ("lstm", (48,), _recurrent, None, (_deep_point,)),
     "patchtst": ("patchtst", (288,), _TABULAR, None, (_quantile,)),
@@ -196,6 +205,6 @@ _PRESETS: dict[str, _Preset] = {
     "dlinear-small": ("dlinear", (48,), _NARROW_TABULAR, None, _ALL),
     "price-predictor": ("longctx", (128,), _PRICE, None, (_gaussian, _quantile)),
     "signal-generator": ("longctx", (128,), _PRICE, None, (_signal,)),
-    "risk-assessor": ("longctx", (128,), _PRICE, None, (_risk, _quantile)),
+    "risk-assessor": ("longctx", (128,), _PRICE, None, (_risk, _drawdown, _quantile)),
     "portfolio-optimizer": ("portfolio", (30,), _GRID, None, (_long_only, _point)),
 }

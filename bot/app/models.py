@@ -161,6 +161,7 @@ _STRATEGIES = {
     "allocation": "allocation",
     "regime": "regime",
     "risk": "risk_budget",
+    "drawdown": "risk_budget",
 }
 
 

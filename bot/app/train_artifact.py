@@ -146,6 +146,7 @@ def write_artefact(
             barriers={"profit": settings.labels.barrier, "stop": settings.labels.barrier / 2}
             if syllabus.wants_barriers
             else {},
+            regimes=prepared.regimes,
         ),
         data=Data(
             source=settings.market.source,

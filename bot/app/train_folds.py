@@ -9,6 +9,7 @@ import numpy as np
 from bot.domain.market import I64
 from bot.runtime.train_settings import TrainSettings
 from models.normalizer import Normalizer, TargetUnit, fit_unit
+from models.regimes import Regimes, fit_regimes
 from models.training.panel import Panel
 from models.training.samples import SampleSet, build_samples
 from models.training.segments import lengths_needed
@@ -25,6 +26,7 @@ class Prepared:
     normalizers: dict[str, Normalizer]
     fits: dict[str, Any]  # their records
     unit: TargetUnit
+    regimes: Regimes | None  # None where none is learned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -119,7 +121,11 @@ def prepare_fold(
         volatility_NK=None if volatility_NK is None else volatility_NK[split.train],
         variance_NH=np.exp(2 * syllabus.rows_of(samples, "log_volatility")[split.train]),
     )
-    taught, all_returns_NH, variance_NH, unit_NH = unit_of(syllabus, samples, unit)
+    regimes = None
+    if syllabus.classes:
+        measures_N2 = syllabus.measures_of(samples)[split.train]
+        regimes = fit_regimes(measures_N2, classes=syllabus.classes, span_ns=settings.labels.regime_span)
+    taught, all_returns_NH, variance_NH, unit_NH = unit_of(syllabus, samples, unit, regimes)
     fold = Fold(
         number=number,
         samples=taught,
@@ -128,4 +134,4 @@ def prepare_fold(
         unit_NH=unit_NH,
         split=split,
     )
-    return Prepared(fold=fold, normalizers=normalizers, fits=fits, unit=unit)
+    return Prepared(fold=fold, normalizers=normalizers, fits=fits, unit=unit, regimes=regimes)

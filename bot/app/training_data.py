@@ -23,8 +23,9 @@ from bot.store.sample_store import ensure_sample
 from models.durable import sha256_of
 from models.manifest import DataFile
 from models.training.barriers import Costs, triple_barrier
-from models.training.labels import Labels, ewma_volatility, join_labels, returns_after, volatility_after
+from models.training.labels import Labels, drawdown_after, ewma_volatility, join_labels, returns_after, volatility_after
 from models.training.panel import AssetPanel, Rows, write_panel
+from models.training.regimes import regime_measures
 from models.training.teaching import STEP, UNIT, Syllabus
 
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -135,7 +136,7 @@ def make_panel(
         "reference": settings.features.reference,
         "labels": settings.labels.model_dump(mode="json"),
         "horizons_ns": syllabus.horizons_ns,
-        "columns": [syllabus.wants_barriers, syllabus.wants_steps],
+        "columns": [syllabus.wants_barriers, syllabus.wants_steps, syllabus.wants_drawdowns, syllabus.classes > 0],
         "source": source_hash("bot/core", "bot/store", "models/training"),
     }
     base = settings.replay()
@@ -220,6 +221,10 @@ def _labels(
                     hole_max_ns=told.hole_max,
                 )
                 parts.append(outcome.labels())
+        if syllabus.wants_drawdowns:
+            parts.append(drawdown_after(decisions, path, **common))
+        if syllabus.classes:
+            parts.append(regime_measures(decisions, span_ns=told.regime_span))
         if syllabus.wants_steps:
             step = returns_after(decisions, path, horizons_ns=[syllabus.decision_ns], hole_max_ns=told.hole_max)
             parts.append(_renamed(step, STEP, step.values[:, 0]))

@@ -1,6 +1,7 @@
 """`bot evaluate`."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from bot.app import evaluate as evaluating
+from bot.app import shadow_audit
 from bot.app.outcomes import RunFailed
 from bot.cli.output import Json, Set, err
 from bot.cli.train import Stages
@@ -24,10 +26,13 @@ from models.evaluation.results import to_json, to_markdown
 
 
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help="Names in the store, beginnings of names, or paths.")],
+    models: Annotated[list[str], typer.Argument(help="Names in the store, beginnings of names, or paths.")] = [],  # noqa: B006
     config: Annotated[
-        Path, typer.Option("--config", "--data", help="TOML file of a training: where market data lies.")
-    ],
+        Path | None, typer.Option("--config", "--data", help="TOML file of a training: where market data lies.")
+    ] = None,
+    shadow: Annotated[
+        Path | None, typer.Option("--shadow", help="A finished run: judge its shadow beside the model that it traded.")
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="First decision, UTC; without it, where the models' hold-out begins.")
     ] = None,
@@ -56,6 +61,14 @@ def evaluate(
 
     Exit code 1 if a result is too good to be true.
     """
+    sampling = Sampling(seed=seed, resamples=resamples)
+    if shadow is not None:
+        if models or config is not None:
+            raise ConfigError("--shadow judges a run by its own files; leave out models and --config")
+        _shadow(shadow, sampling, out, as_json)
+        return
+    if config is None:
+        raise ConfigError("name models and a --config of where market data lies, or a run with --shadow")
     settings = load_train(config, overrides)
     logs.configure(settings.log.level)
     from_ns, to_ns = _time("--from", start), _time("--to", end)
@@ -67,7 +80,7 @@ def evaluate(
         to_ns=to_ns,
         baselines=tuple(only) if baselines else None,
         is_in_sample_allowed=in_sample,
-        sampling=Sampling(seed=seed, resamples=resamples),
+        sampling=sampling,
         trials=trials or store,
         trade=None if trade is None else load(trade, []),
         threads=settings.train.threads,
@@ -84,6 +97,17 @@ def evaluate(
     leaks = [finding for finding in found.results.findings if exit_code([finding])]
     if leaks:
         raise RunFailed("\n".join(str(finding) for finding in leaks))
+
+
+def _shadow(directory: Path, sampling: Sampling, out: Path | None, as_json: bool) -> None:
+    found = shadow_audit.audit_shadow(directory, sampling=sampling)
+    text = f"{shadow_audit.heading(found)}\n\n{to_markdown(found.results)}"
+    if out is not None:
+        _write_files(out, {"shadow.json": shadow_audit.as_json(found), "shadow.md": text.encode()})
+    if as_json:
+        sys.stdout.write(shadow_audit.as_json(found).decode() + "\n")
+    else:
+        typer.echo(text, nl=False)
 
 
 def _time(option: str, text: str | None) -> int | None:
@@ -124,6 +148,10 @@ def _write(out: Path, found: evaluating.Evaluation, text: str) -> None:
     if widest:
         files["coverage.svg"] = coverage_chart(results, nominal=widest).encode()
         files["coverage-over-time.svg"] = coverage_over_time(results, model=first["model"], nominal=widest).encode()
+    _write_files(out, files)
+
+
+def _write_files(out: Path, files: Mapping[str, bytes]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

@@ -3,8 +3,9 @@
 up:1h            probability that the return over the hour is above zero
 volatility:1h    deviation of the log return over the hour
 sell:1h hold:1h buy:1h      probabilities of the three signals
-regime:0 regime:1 ...       probability of each regime
+regime:0 regime:1 ...       probability of each regime, in the order of `models.regimes.kinds_of`
 loss:1d:0.99     log return lost at most with that probability over the day, by a long position
+drawdown:1d:0.99 deepest fall within the day, a log return, exceeded with the rest of that probability
 weight           share of equity to hold, negative for short
 coverage:1h      share of outcomes, the newest counting most, that the issued intervals held
 shrink:1h        by what to multiply a size, because intervals held less than they promised

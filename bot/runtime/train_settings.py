@@ -63,6 +63,7 @@ class LabelSettings(_Section):
     fee_rate: float = Field(0.00055, ge=0, lt=0.01, description="each way, for labels that know costs")
     spread_bps: float = Field(1.0, ge=0, lt=1000, description="between best bid and ask, for labels that know costs")
     barrier: float = Field(2.0, gt=0, le=100, description="profit barrier of signal labels, in units; stop: half of it")
+    regime_span: Duration = Field(_DAY_NS, gt=0, description="half-life of what regimes are told apart by")
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -143,6 +143,9 @@ class _Columns:
                 case "risk":
                     losses = _numpy(_given(output.value_at_risk, head.kind)) * unit_NH[:, at, None]
                     parts.append(losses.reshape(len(unit_NH), -1))
+                case "drawdown":
+                    falls = _numpy(_given(output.drawdown, head.kind)) * unit_NH[:, at, None]
+                    parts.append(falls.reshape(len(unit_NH), -1))
                 case "allocation":
                     parts.append(_numpy(_given(output.weights, head.kind))[:, :1])
         return np.concatenate(parts, axis=1)

@@ -50,7 +50,7 @@ class Server:
         self._assets = [told.instruments.index(name) for name in shape.instruments]
         count = len(shape.instruments)
         self._units: list[tuple[int, F64]] = [(0, np.empty(0))] * count  # close of the newest decision bar, its unit
-        self._streams = Streams(engine, count) if told.how == "banded" else None
+        self._streams = _streams_of(engine, count) if told.how == "banded" else None
         self._rows = [{scale.bar: ScaleRows.empty(shape.features) for scale in told.scales} for _ in shape.instruments]
 
     def answer(self, request: Request) -> list[Answered]:
@@ -128,6 +128,15 @@ class Server:
         answers = self._engine.answers(output, unit_NH)
         pairs = zip(numbers, chosen, strict=True)
         return {number: _answered(each, answers, row) for row, (number, each) in enumerate(pairs)}
+
+
+def _streams_of(engine: Engine, instruments: int) -> Any:
+    """Return what serves a banded model on the engine's device: steps on the CPU, captured graphs on a GPU."""
+    if engine.device.type != "cuda":
+        return Streams(engine, instruments)
+    from models.serving.graphed import GraphedStreams  # what traces networks is nothing for a CPU
+
+    return GraphedStreams(engine, instruments)
 
 
 def check_shape(told: Told, shape: Shape) -> None:

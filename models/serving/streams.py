@@ -5,6 +5,7 @@ others. An instrument whose bars have a hole, or a bar that is no number, begins
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from bot.core.inference_frames import NewRows
 from bot.domain.market import I64
-from models.memory import Memory
+from models.memory import Keys, Memory
 from models.normalizer import F32
 from models.output import ModelOutput
 from models.serving.engine import Engine
@@ -28,11 +29,15 @@ class _Stream:
 
     def __init__(self, model: CausalSystem, bar: str, rows: int, keep: int, scale_ns: int) -> None:
         self.encoder = model.encoders.of(bar)
+        fusion = model.fusion
+        self._cross = None if fusion is None or bar not in fusion.tags else fusion.cross
+        self._bar, self._number = bar, 0 if fusion is None or self._cross is None else fusion.tags.index(bar)
         self.state = self.encoder.start(rows)
         self.scale_ns = scale_ns
         like = next(self.encoder.parameters())
         self.tokens_RKD = like.new_zeros(rows, keep, self.encoder.width)
         self.known_ns_RK = torch.zeros(rows, keep, dtype=torch.int64, device=like.device)
+        self.keys = self._keys_of(self.tokens_RKD, self.known_ns_RK)
         self.streak_R = np.zeros(rows, dtype=np.int64)  # whole bars in a row
         self.close_ns_R = np.zeros(rows, dtype=np.int64)  # of the newest
 
@@ -41,15 +46,44 @@ class _Stream:
         self.streak_R[row] = 0
 
     def keep(self, rows_B: Tensor | None, tokens_BLD: Tensor, known_ns_BL: Tensor) -> None:
-        """Move new tokens into the tail."""
-        count = self.tokens_RKD.shape[1]
-        if rows_B is None:
-            self.tokens_RKD = torch.cat([self.tokens_RKD, tokens_BLD], dim=1)[:, -count:]
-            self.known_ns_RK = torch.cat([self.known_ns_RK, known_ns_BL], dim=1)[:, -count:]
-            return
-        at = rows_B.to(self.tokens_RKD.device)
-        self.tokens_RKD[at] = torch.cat([self.tokens_RKD[at], tokens_BLD], dim=1)[:, -count:]
-        self.known_ns_RK[at] = torch.cat([self.known_ns_RK[at], known_ns_BL], dim=1)[:, -count:]
+        """Move new tokens into the tail, and what the decisions' attention makes of them beside."""
+        at = None if rows_B is None else rows_B.to(self.tokens_RKD.device)
+        self.tokens_RKD = _moved(self.tokens_RKD, tokens_BLD, at)
+        self.known_ns_RK = _moved(self.known_ns_RK, known_ns_BL, at)
+        if self.keys is not None:
+            count = self.tokens_RKD.shape[1]
+            new = self._keys_of(tokens_BLD[:, -count:], known_ns_BL[:, -count:])
+            assert new is not None
+            self.keys = Keys(_moved(self.keys.k, new.k, at), _moved(self.keys.v, new.v, at))
+
+    def memory(self, rows_B: Tensor | None) -> Memory:
+        """Return the tail of some rows; None: of all."""
+        keys = self.keys
+        return Memory(
+            tag=self._bar,
+            tokens_BMD=_picked(self.tokens_RKD, rows_B),
+            known_ns_BM=_picked(self.known_ns_RK, rows_B),
+            keys=None if keys is None else Keys(_picked(keys.k, rows_B), _picked(keys.v, rows_B)),
+        )
+
+    @torch.no_grad()
+    def _keys_of(self, tokens_BLD: Tensor, known_ns_BL: Tensor) -> Keys | None:
+        if self._cross is None:
+            return None
+        return self._cross.keys_of(Memory(tag=self._bar, tokens_BMD=tokens_BLD, known_ns_BM=known_ns_BL), self._number)
+
+
+def _moved(tail_RK: Tensor, new_BL: Tensor, at: Tensor | None) -> Tensor:
+    """Return a tail with something new at its end, of all rows or of those at `at`, as long as before."""
+    count = tail_RK.shape[1]
+    if at is None:
+        return torch.cat([tail_RK, new_BL], dim=1)[:, -count:]
+    tail_RK[at] = torch.cat([tail_RK[at], new_BL], dim=1)[:, -count:]
+    return tail_RK
+
+
+def _picked(tail_RK: Tensor, rows_B: Tensor | None) -> Tensor:
+    return tail_RK if rows_B is None else tail_RK[rows_B]
 
 
 class Streams:
@@ -64,7 +98,7 @@ class Streams:
         self._streams = [_Stream(model, scale.bar, instruments, keep, scale.length_ns) for scale in told.scales]
         self._device = engine.device
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def absorb(self, scale: int, news: Sequence[tuple[NewRows, F32]]) -> None:
         """Remember bars of one scale.
 
@@ -74,7 +108,7 @@ class Streams:
         stream = self._streams[scale]
         single: list[tuple[int, F32, int, int]] = []
         for rows, x_LF in sorted(news, key=lambda each: each[0].instrument):
-            for start, stop in self._stretches(stream, rows, x_LF):
+            for start, stop in stretches(stream, rows, x_LF):
                 if stop - start == 1 and len(rows.close_ns) == 1:
                     single.append((rows.instrument, x_LF, int(rows.close_ns[0]), int(rows.known_ns[0])))
                 else:
@@ -90,46 +124,16 @@ class Streams:
             for stream, scale in zip(self._streams, self._told.scales, strict=True)
         )
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def decide(self, instruments: Sequence[int], known_ns: Sequence[int], assets: Sequence[int]) -> ModelOutput:
         """Return the answers [B, ...] of some instruments after their newest bars."""
         rows = torch.tensor(list(instruments), device=self._device)
         is_all = len(instruments) == self._instruments and list(instruments) == list(range(self._instruments))
-        memories = [
-            Memory(
-                tag=scale.bar,
-                tokens_BMD=stream.tokens_RKD if is_all else stream.tokens_RKD[rows],
-                known_ns_BM=stream.known_ns_RK if is_all else stream.known_ns_RK[rows],
-            )
-            for stream, scale in zip(self._streams, self._told.scales, strict=True)
-        ]
+        memories = [stream.memory(None if is_all else rows) for stream in self._streams]
         times = torch.tensor(list(known_ns), device=self._device)[:, None]
         output = self._model.decide(memories, times, torch.tensor(list(assets), device=self._device))
         said = {name: value[:, 0] for name, value in output.asked().items()}
         return ModelOutput(**said)  # type: ignore[arg-type]  # `aux` is not among them
-
-    def _stretches(self, stream: _Stream, rows: NewRows, x_LF: F32) -> list[tuple[int, int]]:
-        """Return from where to where bars follow one another whole, and begin anew where they do not."""
-        row = rows.instrument
-        is_whole_L: Mask = np.asarray(np.isfinite(x_LF).all(axis=1))
-        found: list[tuple[int, int]] = []
-        start = None
-        for at, close_ns in enumerate(rows.close_ns.tolist()):
-            follows = stream.streak_R[row] and close_ns == stream.close_ns_R[row] + stream.scale_ns
-            if not (follows and is_whole_L[at]):
-                if start is not None and start < at:
-                    found.append((start, at))
-                found.clear()  # what lies before a hole is of no use to anybody
-                stream.reset(row)
-                start = at if is_whole_L[at] else None
-            elif start is None:
-                start = at
-            if is_whole_L[at]:
-                stream.streak_R[row] += 1
-            stream.close_ns_R[row] = close_ns
-        if start is not None:
-            found.append((start, len(rows.close_ns)))
-        return found
 
     def _prefill(self, stream: _Stream, rows: NewRows, x_LF: F32, start: int, stop: int) -> None:
         row_B = torch.tensor([rows.instrument])
@@ -150,6 +154,41 @@ class Streams:
 
     def _times(self, times: I64) -> Tensor:
         return torch.from_numpy(np.array(times, dtype=np.int64)).to(self._device)
+
+
+class Streak(Protocol):
+    """How many bars of each instrument have followed one another whole, in one scale."""
+
+    scale_ns: int
+    streak_R: I64
+    close_ns_R: I64
+
+    def reset(self, row: int) -> None:
+        """Begin an instrument anew."""
+
+
+def stretches(stream: Streak, rows: NewRows, x_LF: F32) -> list[tuple[int, int]]:
+    """Return from where to where bars follow one another whole, and begin anew where they do not."""
+    row = rows.instrument
+    is_whole_L: Mask = np.asarray(np.isfinite(x_LF).all(axis=1))
+    found: list[tuple[int, int]] = []
+    start = None
+    for at, close_ns in enumerate(rows.close_ns.tolist()):
+        follows = stream.streak_R[row] and close_ns == stream.close_ns_R[row] + stream.scale_ns
+        if not (follows and is_whole_L[at]):
+            if start is not None and start < at:
+                found.append((start, at))
+            found.clear()  # what lies before a hole is of no use to anybody
+            stream.reset(row)
+            start = at if is_whole_L[at] else None
+        elif start is None:
+            start = at
+        if is_whole_L[at]:
+            stream.streak_R[row] += 1
+        stream.close_ns_R[row] = close_ns
+    if start is not None:
+        found.append((start, len(rows.close_ns)))
+    return found
 
 
 def group_by_scale(rows: Sequence[NewRows]) -> Mapping[int, list[NewRows]]:

@@ -198,6 +198,8 @@ def _answers(head: HeadConfig) -> Sequence[str]:
             return [answer_name("regime", str(number)) for number in range(head.classes)]
         case "risk":
             return [answer_name("loss", span, level) for span in spans for level in head.quantiles]
+        case "drawdown":
+            return [answer_name("drawdown", span, level) for span in spans for level in head.quantiles]
         case "allocation":
             return [answer_name("weight")]
         case _:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bot.domain.errors import ConfigError, DataError
 from models.bar_encoder import BarEncoder
 from models.config import AnyEncoder, EncoderConfig, ModelConfig, ScaleConfig
+from models.correlation import among
 from models.encoder import build_encoder
 from models.heads import Heads
 from models.inputs import ModelInput
@@ -16,6 +17,7 @@ from models.output import ModelOutput
 
 # Shape letters in this file: B row, T decision, A asset, D width, S stream.
 
+_BETWEEN = ("allocation", "correlation")  # heads that read all assets of a row at once
 ASSETS_MAX = 64  # instruments that one set of weights can tell apart
 
 
@@ -24,13 +26,23 @@ class System(nn.Module):
 
     Args:
         width: of the vector that the heads read.
+
+    Attributes:
+        has_assets: whether its rows are several assets, so that one may ask how they move together.
     """
+
+    has_assets = False
 
     def __init__(self, cfg: ModelConfig, width: int) -> None:
         super().__init__()
         self.cfg = cfg
-        self.plain = Heads([head for head in cfg.heads if head.kind != "allocation"], width)
+        if not self.has_assets:
+            refuse_heads(
+                cfg, *(kind for kind in _BETWEEN if kind != "allocation"), reason="its rows are one asset each"
+            )
+        self.plain = Heads([head for head in cfg.heads if head.kind not in _BETWEEN], width)
         self.allocation = Heads([head for head in cfg.heads if head.kind == "allocation"], width)
+        self.correlation = Heads([head for head in cfg.heads if head.kind == "correlation"], width)
 
     def forward(self, inputs: ModelInput) -> ModelOutput:
         """Return the answers at every decision, [B, T, ...].
@@ -46,14 +58,18 @@ class System(nn.Module):
         return replace(made, weights=self.allocation(h_BTD[..., None, :]).weights)
 
     def answer_assets(self, h_BTAD: Tensor, there_BTA: Tensor | None = None) -> ModelOutput:
-        """Return what the heads make of each asset's vector, [B, T, A, ...]; an allocation is between them.
+        """Return what the heads make of each asset's vector, [B, T, A, ...]; allocations and correlations are between.
 
         Args:
-            there_BTA: 1 for assets that there are, 0 for those that get no weight.
+            there_BTA: 1 for assets that there are, 0 for those that get no weight and correlate with none.
         """
         made: ModelOutput = self.plain(h_BTAD)
         weights = self.allocation(h_BTAD).weights
-        return replace(made, weights=weights if weights is None or there_BTA is None else weights * there_BTA)
+        correlation = self.correlation(h_BTAD).correlation
+        if there_BTA is not None:
+            weights = None if weights is None else weights * there_BTA
+            correlation = None if correlation is None else among(correlation, there_BTA)
+        return replace(made, weights=weights, correlation=correlation)
 
 
 class AssetEmbedding(nn.Module):

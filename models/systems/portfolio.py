@@ -30,6 +30,8 @@ class Portfolio(System):
         ConfigError: there are several scales, or the encoder is no causal transformer.
     """
 
+    has_assets = True
+
     def __init__(self, cfg: ModelConfig) -> None:
         self.scale = one_scale(cfg)
         encoder = need_transformer(cfg, self.scale.encoder)

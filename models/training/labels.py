@@ -1,4 +1,4 @@
-"""What a model is taught: the return and the volatility after a decision.
+"""What a model is taught: the return, the volatility and the deepest fall after a decision.
 
 A decision is a closed bar. It is taken when the bar is known, `known_ns`, and counted from the bar's close, at the
 bar's closing price, as `ForecastBatch` does. A label over the horizon h speaks of the time (close, close + h] and
@@ -115,6 +115,23 @@ def volatility_after(decisions: BarBatch, path: BarBatch, *, horizons_ns: Sequen
     return _labels("log_volatility", decisions, horizons_ns, values_NK)
 
 
+def drawdown_after(decisions: BarBatch, path: BarBatch, *, horizons_ns: Sequence[int], hole_max_ns: int) -> Labels:
+    """Return the deepest fall within each horizon, as a log return with its sign turned: zero or more.
+
+    From the highest price so far, P0 and the path's closes, down to a later bar's low. Highs are no peaks here: what
+    came first within a bar is not told. Neighbouring decisions share most of it; `average_uniqueness` weighs for that.
+    Arguments and errors as for `returns_after`.
+    """
+    log_start, log_path, log_low = (
+        np.log(ticks) for ticks in (decisions.close_ticks, path.close_ticks, path.low_ticks)
+    )
+    values_NK = np.full((len(decisions), len(horizons_ns)), np.nan)
+    for column, horizon_ns in enumerate(horizons_ns):
+        each = reach(decisions, path, horizon_ns, hole_max_ns)
+        values_NK[:, column] = _deepest(log_start, log_path, log_low, each.first, each.stop, each.is_known)
+    return _labels("drawdown", decisions, horizons_ns, values_NK)
+
+
 def _labels(kind: str, decisions: BarBatch, horizons_ns: Sequence[int], values_NK: F64) -> Labels:
     return Labels(
         instrument=decisions.instrument,
@@ -140,6 +157,20 @@ def _sums_of_squares(log_start, log_path, first, stop, is_known):  # type: ignor
                 total += step * step
                 before = log_path[row]
             out[i] = total
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _deepest(log_start, log_path, log_low, first, stop, is_known):  # type: ignore[no-untyped-def]
+    out = np.full(first.size, np.nan)
+    for i in range(first.size):
+        if is_known[i]:
+            peak = log_start[i]
+            deepest = 0.0
+            for row in range(first[i], stop[i]):
+                deepest = max(deepest, peak - log_low[row])
+                peak = max(peak, log_path[row])
+            out[i] = deepest
     return out
 
 
@@ -234,11 +265,15 @@ def ewma_volatility(bars: BarBatch, *, half_life: float, warm_up: int) -> F64:
     """
     if not half_life > 0 or warm_up < 1:
         raise ValueError("half_life must be positive and warm_up at least 1")
+    out: F64 = _ewma(np.log(bars.close_ticks), is_step_of(bars), 0.5 ** (1 / half_life), warm_up)
+    return out
+
+
+def is_step_of(bars: BarBatch) -> NDArray[np.bool_]:
+    """Return whether each bar and the one before follow one another without a hole: their return is one bar's."""
     is_gap = bars.flags & GAP != 0
     follows = np.diff(bars.open_ns, prepend=bars.open_ns[:1] - 1) == bars.scale_ns
-    is_step = follows & ~is_gap & ~np.append(True, is_gap[:-1])[: len(bars)]
-    out: F64 = _ewma(np.log(bars.close_ticks), is_step, 0.5 ** (1 / half_life), warm_up)
-    return out
+    return np.asarray(follows & ~is_gap & ~np.append(True, is_gap[:-1])[: len(bars)])
 
 
 @njit(cache=True, nogil=True)

@@ -22,6 +22,7 @@ from models.evaluation.forecast_set import ForecastSet
 from models.manifest import Streaming
 from models.normalizer import TargetUnit
 from models.output import ModelOutput
+from models.regimes import Regimes
 from models.registry import build, entry
 from models.training import checkpoint
 from models.training.events import Journal
@@ -295,12 +296,14 @@ class _Watcher:
             self._journal.metrics(step, values)
 
 
-def unit_of(syllabus: Syllabus, samples: SampleSet, unit: TargetUnit) -> tuple[SampleSet, F64, F64, F64]:
+def unit_of(
+    syllabus: Syllabus, samples: SampleSet, unit: TargetUnit, regimes: Regimes | None
+) -> tuple[SampleSet, F64, F64, F64]:
     """Return the samples in units of their targets; returns and realised variances as they are; and the units."""
     returns_NH = syllabus.rows_of(samples, "return")
     variance_NH = np.exp(2 * syllabus.rows_of(samples, "log_volatility"))
     unit_NH = np.asarray(unit.of(syllabus.volatility_of(samples, unit.columns), len(samples)))
-    return syllabus.taught(samples, unit), returns_NH, variance_NH, unit_NH
+    return syllabus.taught(samples, unit, regimes), returns_NH, variance_NH, unit_NH
 
 
 def streaming_of(model: nn.Module, config: ModelConfig) -> dict[str, Streaming]:

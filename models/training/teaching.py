@@ -19,6 +19,7 @@ from models.heads import Head, Lessons
 from models.losses import Objective, Targets, horizons_of, pinball
 from models.normalizer import TargetUnit
 from models.output import ModelOutput
+from models.regimes import MEASURES, Regimes, kinds_of
 from models.training.samples import SampleSet
 
 # Shape letters in this file: N sample, B row, T decision, K column, H horizon.
@@ -40,13 +41,17 @@ class Syllabus:
 
     def __init__(self, heads: Sequence[HeadConfig], *, decision_ns: int) -> None:
         kinds = {head.kind for head in heads}
-        if "regime" in kinds:
-            raise ConfigError("a regime head has no labels to learn from; leave it out of the heads")
+        if "correlation" in kinds:
+            raise ConfigError("a correlation is between assets, and a training gathers one at a time; leave it out")
+        self.classes = next((head.classes for head in heads if head.kind == "regime"), 0)
+        if self.classes:
+            kinds_of(self.classes)
         self.horizons = horizons_of(heads)
         self.horizons_ns = tuple(parse_duration(each) for each in self.horizons)
         self.decision_ns = decision_ns
         self.wants_barriers = "signal3" in kinds
         self.wants_steps = "allocation" in kinds
+        self.wants_drawdowns = "drawdown" in kinds
         self._spans = tuple(format_duration(each) for each in self.horizons_ns)
 
     def rows_of(self, samples: SampleSet, kind: str) -> F64:
@@ -59,8 +64,12 @@ class Syllabus:
         at = [samples.target_names.index(f"{UNIT}_{number}") for number in range(len(columns))]
         return samples.targets[:, at] if at else None
 
-    def taught(self, samples: SampleSet, unit: TargetUnit) -> SampleSet:
-        """Return the samples with targets in their unit."""
+    def measures_of(self, samples: SampleSet) -> F64:
+        """Return [N, 2], what regimes are told apart by."""
+        return samples.targets[:, [samples.target_names.index(name) for name in MEASURES]]
+
+    def taught(self, samples: SampleSet, unit: TargetUnit, regimes: Regimes | None = None) -> SampleSet:
+        """Return the samples with targets in their unit, and regimes in place of what they are told apart by."""
         unit_NH = unit.of(self.volatility_of(samples, unit.columns), len(samples))
         targets = samples.targets.copy()
         for number, span in enumerate(self._spans):
@@ -70,7 +79,14 @@ class Syllabus:
                     targets[:, column] /= unit_NH[:, number]
                 else:
                     targets[:, column] -= np.log(unit_NH[:, number])
-        return replace(samples, targets=targets)
+            if self.wants_drawdowns:
+                targets[:, samples.target_names.index(f"drawdown_{span}")] /= unit_NH[:, number]
+        names = samples.target_names
+        if regimes is not None:
+            kept = [at for at, name in enumerate(names) if name not in MEASURES]
+            targets = np.column_stack([targets[:, kept], regimes.of(self.measures_of(samples))])
+            names = (*(names[at] for at in kept), *_regime_names(regimes.classes))
+        return replace(samples, targets=targets, target_names=names)
 
 
 class Teacher(nn.Module):
@@ -91,6 +107,8 @@ class Teacher(nn.Module):
         self._volatilities = [index[f"log_volatility_{span}"] for span in spans]
         self._signals = [index[f"barrier_{span}"] for span in spans] if syllabus.wants_barriers else None
         self._step = index[STEP] if syllabus.wants_steps else None
+        self._drawdowns = [index[f"drawdown_{span}"] for span in spans] if syllabus.wants_drawdowns else None
+        self._regimes = [index[name] for name in _regime_names(syllabus.classes)] or None
         forecasting = next((head for kind in _FORECASTS for head in heads if head.kind == kind), None)
         self._score_head = None if forecasting is None or forecasting.kind != "quantile" else forecasting
         self._score_columns = (
@@ -122,8 +140,14 @@ class Teacher(nn.Module):
             returns_XH=targets_BTK[..., self._returns],
             log_volatility_XH=targets_BTK[..., self._volatilities],
             signal_XH=None if self._signals is None else targets_BTK[..., self._signals],
+            drawdown_XH=None if self._drawdowns is None else targets_BTK[..., self._drawdowns],
+            regime_XC=None if self._regimes is None else targets_BTK[..., self._regimes],
             step_returns_BTA=None if self._step is None else torch.expm1(targets_BTK[..., [self._step]]),
         )
+
+
+def _regime_names(classes: int) -> tuple[str, ...]:
+    return tuple(f"regime_{number}" for number in range(classes))
 
 
 def forecasting_head(heads: Sequence[HeadConfig]) -> HeadConfig | None:
@@ -138,8 +162,11 @@ def begin(model: nn.Module, syllabus: Syllabus, samples: SampleSet, rows: I64) -
         samples: with targets in their unit.
         rows: those trained on.
     """
-    kinds = ("return", "log_volatility", *(("barrier",) if syllabus.wants_barriers else ()))
+    wanted = {"barrier": syllabus.wants_barriers, "drawdown": syllabus.wants_drawdowns}
+    kinds = ("return", "log_volatility", *(kind for kind, is_wanted in wanted.items() if is_wanted))
     known = {kind: syllabus.rows_of(samples, kind)[rows] for kind in kinds}
+    at = [samples.target_names.index(name) for name in _regime_names(syllabus.classes)]
+    regime_NC = samples.targets[rows][:, at] if at else None
     for head in model.modules():
         if isinstance(head, Head):
             columns = [syllabus.horizons.index(each) for each in head.cfg.horizons]
@@ -148,5 +175,7 @@ def begin(model: nn.Module, syllabus: Syllabus, samples: SampleSet, rows: I64) -
                     returns_NH=known["return"][:, columns],
                     log_volatility_NH=known["log_volatility"][:, columns],
                     signal_NH=known["barrier"][:, columns] if "barrier" in known else None,
+                    drawdown_NH=known["drawdown"][:, columns] if "drawdown" in known else None,
+                    regime_NC=regime_NC,
                 )
             )

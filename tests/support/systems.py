@@ -35,7 +35,9 @@ QUANTILE = HeadConfig(kind="quantile", horizons=HORIZONS)
 DIRECTION = HeadConfig(kind="direction", horizons=HORIZONS)
 REGIME = HeadConfig(kind="regime", classes=3)
 RISK = HeadConfig(kind="risk", horizons=HORIZONS, quantiles=(0.95, 0.99))
+DRAWDOWN = HeadConfig(kind="drawdown", horizons=HORIZONS, quantiles=(0.5, 0.95))
 ALLOCATION = HeadConfig(kind="allocation")
+CORRELATION = HeadConfig(kind="correlation", horizons=HORIZONS)
 
 
 def transformer(*, window: int | None = None, causal: bool = True, depth: int = 2, **more: Any) -> EncoderConfig:
@@ -75,10 +77,12 @@ CONFIGS: dict[str, ModelConfig] = {
         fusion=FusionConfig(kind="cross+concat", recent=2, memory_tags=("5m", "15m")),
         heads=(QUANTILE,),
     ),
-    "trading": ModelConfig(system="trading", scales=_bands(7, 5, 3), fusion=_ABSENT, heads=(QUANTILE, REGIME, RISK)),
+    "trading": ModelConfig(
+        system="trading", scales=_bands(7, 5, 3), fusion=_ABSENT, heads=(QUANTILE, REGIME, RISK, DRAWDOWN)
+    ),
     "longctx": ModelConfig(system="longctx", scales=_scales(_BACK, 8), heads=(QUANTILE, DIRECTION, ALLOCATION)),
     "orderbook": ModelConfig(system="orderbook", scales=_scales(_GRID, 4), heads=(QUANTILE, DIRECTION)),
-    "portfolio": ModelConfig(system="portfolio", scales=_scales(_GRID, 4), heads=(QUANTILE, ALLOCATION)),
+    "portfolio": ModelConfig(system="portfolio", scales=_scales(_GRID, 4), heads=(QUANTILE, ALLOCATION, CORRELATION)),
     "multiscale": ModelConfig(
         system="multiscale", scales=_scales(_BOTH, 30, 8, 3), fusion=FusionConfig(kind="cross+sum"), heads=(QUANTILE,)
     ),

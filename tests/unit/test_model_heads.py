@@ -168,6 +168,7 @@ SHAPES: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("signal3", {"signal_logit": (2, 3)}),
     ("regime", {"regime_logit": (3,)}),
     ("risk", {"value_at_risk": (2, 5)}),
+    ("drawdown", {"drawdown": (2, 5)}),
 ]
 
 
@@ -200,7 +201,7 @@ def test_what_was_not_asked_is_absent() -> None:
 def test_two_answers_to_one_question_are_refused() -> None:
     with pytest.raises(ConfigError, match="'point' and 'gaussian' both give mean"):
         Heads([HeadConfig(kind="point"), HeadConfig(kind="gaussian")], 8)
-    with pytest.raises(ConfigError, match="there is no 'oracle'; choose of allocation, direction"):
+    with pytest.raises(ConfigError, match=r"there is no 'oracle'; choose of allocation, .*direction, drawdown"):
         build_head(HeadConfig(kind="oracle"), 8)
 
 

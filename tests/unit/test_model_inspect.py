@@ -1,12 +1,13 @@
 """Looking into a network: rows that are attention, parts that add up, costs by arithmetic, numbers that are none."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from models.config import ModelConfig, RecurrentConfig, ScaleConfig
 from models.encoder import Encoder
-from models.inspect import attention_of, count_flops, example_input, finite, integrated_gradients
+from models.inspect import attention_of, count_flops, example_input, finite, integrated_gradients, kept_bytes
 from models.registry import build
 from tests.support.systems import CONFIGS, QUANTILE, inputs, system, with_x
 
@@ -119,3 +120,14 @@ def test_what_is_not_finite_is_named() -> None:
     assert "answer quantiles" in named
     model.get_parameter("trend.bias").grad = torch.full_like(model.get_parameter("trend.bias"), torch.inf)
     assert "gradient of trend.bias" in finite(model)
+
+
+def test_what_is_kept_grows_with_the_rows_and_shrinks_by_recomputing() -> None:
+    """One more row costs what the one before did; a linear map keeps its input and nothing else."""
+    config = CONFIGS["migt"]
+    one, two, three = (kept_bytes(config, rows=rows) for rows in (1, 2, 3))
+    assert 0 < three - two == two - one
+    assert kept_bytes(config, rows=3, recompute=True) < three / 2
+    more = msgspec.structs.replace(config.heads[0], hidden=(1000,))
+    wider = kept_bytes(msgspec.structs.replace(config, heads=(more,)), rows=3)
+    assert wider - three == 3 * 4 * 2 * 1000  # the map's answer, and the activation's that the next map reads

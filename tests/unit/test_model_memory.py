@@ -1,5 +1,6 @@
 """Streams that become one: what is known when, gates, pyramids and pools."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +73,24 @@ def test_recent_is_the_same_function_where_it_reaches() -> None:
     everything = cross()(x, at, [fast, slow])
     torch.testing.assert_close(cross(recent=20)(x, at, [fast, slow]), everything, rtol=0, atol=1e-12)
     assert not torch.allclose(cross(recent=2)(x, at, [fast, slow]), everything)
+
+
+def test_a_tail_of_just_what_is_seen_needs_no_search() -> None:
+    """A live step, with keys that were made as tokens came: the same as from the whole history."""
+    layer = cross(recent=3)
+    whole = [memory("5m", 5, 30), memory("1h", 60, 3)]
+    tails = [
+        Memory(tag=each.tag, tokens_BMD=each.tokens_BMD[:, -3:], known_ns_BM=each.known_ns_BM[:, -3:]) for each in whole
+    ]
+    kept = [replace(each, keys=layer.keys_of(each, number)) for number, each in enumerate(tails)]
+    x, at = queries(181)
+    expected = layer(x, at, whole)
+    torch.testing.assert_close(layer(x, at, tails), expected)
+    torch.testing.assert_close(layer(x, at, kept), expected)
+    torch.testing.assert_close(layer.importance(x, at, kept), layer.importance(x, at, whole))
+    x, before = queries(179)  # the hour's newest token is not known yet, so one has to look
+    torch.testing.assert_close(layer(x, before, kept), layer(x, before, tails))
+    assert not torch.equal(layer(x, before, kept), layer(x, at, kept))
 
 
 def test_queries_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

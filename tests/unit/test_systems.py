@@ -50,6 +50,7 @@ PARAMETERS = {
     "trading": 87_024,
     "orderbook": 205_511,
     "portfolio": 204_936,
+    "portfolio-risk": 205_325,
     "migt": 309_176,
     "lstm": 1_374_721,
     "patchtst": 300_774,
@@ -63,7 +64,7 @@ PARAMETERS = {
     "dlinear-small": 49_448,
     "price-predictor": 3_195_144,
     "signal-generator": 3_193_859,
-    "risk-assessor": 3_195_144,
+    "risk-assessor": 3_195_915,
     "portfolio-optimizer": 204_611,
 }
 
@@ -330,6 +331,9 @@ def test_a_shuffled_panel_gives_shuffled_answers_and_the_absent_get_nothing() ->
     assert one.weights is not None
     assert two.weights is not None
     assert relative_error(two.weights, one.weights[..., order]) < 1e-6
+    assert one.correlation is not None
+    assert two.correlation is not None
+    assert relative_error(two.correlation, one.correlation[..., order, :][..., order]) < 1e-6
     present = torch.ones(each.x_BLF.shape[:3], dtype=torch.bool)
     present[:, :, 1] = False
     answers = []
@@ -337,7 +341,9 @@ def test_a_shuffled_panel_gives_shuffled_answers_and_the_absent_get_nothing() ->
         x = each.x_BLF.clone()
         x[:, :, 1] = junk
         with torch.no_grad():
-            answers.append(model(replace(told, scales={"1m": _with(each, x_BLF=x, present_BLV=present)})).weights)
+            said = model(replace(told, scales={"1m": _with(each, x_BLF=x, present_BLV=present)}))
+        answers.append(said.weights)
+        assert torch.equal(said.correlation[..., 1, :], torch.eye(ASSETS)[1].expand(*said.correlation.shape[:-1]))
     assert torch.equal(answers[0], answers[1])
     assert float(answers[0][..., 1].abs().max()) == 0.0
     assert float(answers[0].sum(dim=-1).max()) <= 1.0
