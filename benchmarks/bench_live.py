@@ -16,16 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from websockets.sync.server import ServerConnection, serve
 
 from benchmarks import market
 from benchmarks.bench_streams import SYMBOL, book_messages, trade_messages
-from benchmarks.measure import main
+from benchmarks.measure import RUNS, figure, main
 from bot.actors.inbox import Inbox
 from bot.actors.market_feed import MarketFeed
 from bot.domain.market import MarketUpdate
-from bot.runtime.env import ScaledClock, monotonic_ns
+from bot.runtime.env import ScaledClock, monotonic_ns, settle_memory
 from bot.venues.bybit.connection import Sockets
 from bot.venues.bybit.live_feed import FeedOptions, LiveFeed, Opening
 from bot.venues.bybit.market_streams import ForConnection, Wanted
@@ -35,6 +36,7 @@ from bot.venues.bybit.trade_gate import Phase
 
 RATES = (500, 1_000, 2_000, 5_000)  # frames a second
 SECONDS = 5
+_CHUNK = 1_000  # frames measured together, one by one
 WARM_UP_S = 1
 _START_NS = 1_760_000_000_003 * 1_000_000
 _MARK = b',"sent":'
@@ -122,6 +124,7 @@ async def _receive(port: int, rate: int) -> tuple[np.ndarray[Any, Any], int]:
 def socket_to_inbox(rate: int) -> dict[str, Any]:
     """Measure the delays of frames that come at this rate."""
     precompile()
+    settle_memory(young=20_000)  # as a trading run does
     command = [sys.executable, "-m", "benchmarks.bench_live", "--serve", str(rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -142,12 +145,56 @@ def socket_to_inbox(rate: int) -> dict[str, Any]:
     return {"name": name, "unit": "us", "best": p50, "median": p50}
 
 
+class _NoSockets:
+    """Takes what would be sent, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def connect(self, *where: object) -> None:
+        """Open nothing."""
+
+    def send(self, name: str, connection: int, data: bytes) -> None:
+        """Keep it."""
+        self.sent.append(data)
+
+
+def one_by_one() -> dict[str, Any]:
+    """Measure the processor time that a frame takes from its bytes to the inbox, each handed over by itself."""
+    precompile()
+    settle_memory(young=20_000)
+    reader, sockets = _Reader(), _NoSockets()
+    reader.sockets = sockets  # type: ignore[assignment]
+    now_ns = reader.clock.now_ns()
+    reader.carry_out(reader.feed.start(now_ns))
+    reader.on_open("linear-0", 1, now_ns)
+    for request in map(msgspec.json.decode, sockets.sent):
+        answer = {"success": True, "ret_msg": "", "op": "subscribe", "req_id": request["req_id"]}
+        reader.on_messages("linear-0", 1, [(now_ns, msgspec.json.encode(answer))])
+    pairs = zip(book_messages(RUNS * _CHUNK), trade_messages(RUNS * _CHUNK), strict=True)
+    frames = [frame for pair in pairs for frame in pair]
+    seconds = []
+    for start in range(0, len(frames), _CHUNK):
+        before = _processor_s()
+        for number, frame in enumerate(frames[start : start + _CHUNK], start):
+            reader.carry_out(reader.feed.on_messages("linear-0", 1, [(now_ns + number * 1_000_000, frame)]))
+        seconds.append(_processor_s() - before)
+    rest = seconds[len(seconds) // 2 :]  # the first half warms up
+    return figure("a frame by itself, from bytes to the inbox, processor time", "us", rest, lambda s: s * 1e6 / _CHUNK)
+
+
+def _processor_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _waited_ns() -> int:
     return int(_SCHEDSTAT.read_text().split()[1]) if _SCHEDSTAT.exists() else 0
 
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
-    f"socket_to_inbox_{rate}": partial(socket_to_inbox, rate) for rate in RATES
+    "one_by_one": one_by_one,
+    **{f"socket_to_inbox_{rate}": partial(socket_to_inbox, rate) for rate in RATES},
 }
 
 if __name__ == "__main__":

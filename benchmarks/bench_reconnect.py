@@ -2,7 +2,8 @@
 
 The emulator runs in a process of its own and cuts the connection in the middle of a frame. Measured from when the feed
 learns of it: until it first tries to connect, until both books are believed again, and until everything is, trades
-without a hole among them, too. Before each cut the session is told that it has lasted, so each begins a series.
+without a hole among them, too. Before each cut the session is told that it has lasted, so each begins a series. The
+made-up market has quiet spells of 20 s, in which no trade comes that could show that none is missing.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from bot.app.live_market import ask_instruments, instrument_of
 from bot.domain.market import MarketUpdate
 from bot.emulator.server import Server
 from bot.runtime.env import ScaledClock, SystemClock, monotonic_ns
+from bot.runtime.logs import configure
 from bot.venues.bybit.hosts import host_of
 from bot.venues.bybit.live_feed import FeedEffect, FeedOptions, Opening
 from bot.venues.bybit.live_market import LiveMarket
@@ -99,6 +101,7 @@ async def _cut(port: int) -> list[dict[str, int]]:
 
 def reconnects() -> dict[str, Any]:
     """Cut the connection again and again, and measure how long each part takes."""
+    configure("error")
     command = [sys.executable, "-m", "benchmarks.bench_reconnect", "--serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -109,9 +112,9 @@ def reconnects() -> dict[str, Any]:
         f"{name} p50 {np.median(ms):,.0f}, p99 {np.percentile(ms, 99):,.0f}, worst {ms.max():,.0f}"
         for name, ms in times.items()
     )
-    p99 = float(np.percentile(times["books"], 99))
+    p99 = float(np.percentile(times["ready"], 99))
     return {
-        "name": f"{len(found)} cuts of a connection ({spread}); books p99",
+        "name": f"{len(found)} cuts of a connection ({spread}); ready p99",
         "unit": "ms",
         "best": p99,
         "median": p99,

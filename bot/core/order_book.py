@@ -129,47 +129,56 @@ class OrderBook:
 
     def on_deltas(self, batch: BookDeltaBatch) -> BookBatch:
         """Return the best levels after each message that ends in `batch`."""
+        return self.on_messages(batch)[0]
+
+    def on_messages(self, batch: BookDeltaBatch) -> tuple[BookBatch, I64]:
+        """Return the best levels after each message that ends in `batch`, and its place there; repeats give none."""
         ends = int(np.count_nonzero(batch.is_last))
-        times = np.empty((3, ends), dtype=np.int64)
+        times = np.empty((4, ends), dtype=np.int64)
         levels = np.zeros((4, ends, self._depth), dtype=np.int64)
         is_trusted = np.zeros(ends, dtype=np.bool_)
-        made = 0
+        made = passed = 0
         for start in range(0, len(batch), _STRIDE_ROWS):  # room is made for the case that every row is a new level
-            rows = slice(start, start + _STRIDE_ROWS)
-            is_bid = batch.is_bid[rows]
-            bids = int(np.count_nonzero(is_bid))
+            stop = min(start + _STRIDE_ROWS, len(batch))
+            bids = int(np.count_nonzero(batch.is_bid[start:stop]))
             self._bids = with_room(self._bids, bids)
-            self._asks = with_room(self._asks, len(is_bid) - bids)
-            made += _scan(
-                batch.ts_ns[rows],
-                batch.known_ns[rows],
-                batch.update[rows],
-                batch.previous[rows],
-                batch.is_snapshot[rows],
-                batch.is_last[rows],
-                is_bid,
-                batch.price_ticks[rows],
-                batch.qty_steps[rows],
+            self._asks = with_room(self._asks, stop - start - bids)
+            made, passed = _scan(
+                start,
+                stop,
+                batch.ts_ns,
+                batch.known_ns,
+                batch.update,
+                batch.previous,
+                batch.is_snapshot,
+                batch.is_last,
+                batch.is_bid,
+                batch.price_ticks,
+                batch.qty_steps,
                 self._bids,
                 self._asks,
                 self._state,
-                times[:, made:],
-                levels[:, made:],
-                is_trusted[made:],
+                times,
+                levels,
+                is_trusted,
+                made,
+                passed,
             )
         first_row, self._rows = self._rows, self._rows + made
-        return BookBatch(
+        times, levels = times[:, :made], levels[:, :made]
+        books = BookBatch(
             instrument=self._instrument,
             first_row=first_row,
-            ts_ns=times[0, :made],
-            known_ns=times[1, :made],
-            update=times[2, :made],
-            bid_ticks=levels[0, :made],
-            bid_steps=levels[1, :made],
-            ask_ticks=levels[2, :made],
-            ask_steps=levels[3, :made],
+            ts_ns=times[0],
+            known_ns=times[1],
+            update=times[2],
+            bid_ticks=levels[0],
+            bid_steps=levels[1],
+            ask_ticks=levels[2],
+            ask_steps=levels[3],
             is_trusted=is_trusted[:made],
         )
+        return books, times[3]
 
 
 def is_crossed(batch: BookBatch) -> NDArray[np.bool_]:
@@ -181,10 +190,28 @@ def is_crossed(batch: BookBatch) -> NDArray[np.bool_]:
 
 @njit(cache=True, nogil=True)
 def _scan(  # type: ignore[no-untyped-def]
-    ts, known, update, previous, is_snapshot, is_last, is_bid, price, qty, bids, asks, state, times, levels, is_trusted
+    start,
+    stop,
+    ts,
+    known,
+    update,
+    previous,
+    is_snapshot,
+    is_last,
+    is_bid,
+    price,
+    qty,
+    bids,
+    asks,
+    state,
+    times,
+    levels,
+    is_trusted,
+    made,
+    passed,
 ):
-    made = 0
-    for i in range(ts.size):
+    """Apply rows `start` to `stop`; return how many books there are now, and how many messages have ended."""
+    for i in range(start, stop):
         if state[_DOING] == _NOTHING:
             state[_DOING] = _begin(ts[i], update[i], previous[i], is_snapshot[i], bids, asks, state)
             state[_IS_SNAPSHOT] = is_snapshot[i]
@@ -205,13 +232,15 @@ def _scan(  # type: ignore[no-untyped-def]
                 times[0, made] = ts[i]
                 times[1, made] = known[i]
                 times[2, made] = update[i]
+                times[3, made] = passed
                 is_trusted[made] = state[_TRUSTED] != 0
                 copy_best(bids, 1, levels[0, made], levels[1, made])
                 copy_best(asks, -1, levels[2, made], levels[3, made])
                 made += 1
             state[_DOING] = _NOTHING
             state[_MESSAGES] += 1
-    return made
+            passed += 1
+    return made, passed
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,9 @@ case.
 | `s`, `x` | start, stop | `-` 0 | |
 | `o` | a connection opened | its own | |
 | `c` | it is gone | its own | `1` where the address was shut out, else `0`, and why |
-| `m` | a message | the connection's | the message |
+| `m` | a message; those of one connection and one time were read together | the connection's | the message |
+| `n` | a message of another read, though at the time of the one before | the connection's | the message |
+| `j` | a message of the same read as the one before, though at another time | the connection's | the message |
 | `t` | time passed | `-` 0 | |
 | `a` | an answer of REST | `-`, the question's | the HTTP status (0: none came) and the body |
 """
@@ -24,6 +26,12 @@ from bot.domain.errors import DataError
 Event = tuple[str, tuple[Any, ...], dict[str, Any]]
 """Which method of the feed, and what it was told."""
 
+Read = tuple[int, str, int]
+"""When a message was read, and of which connection."""
+
+MESSAGES = frozenset([b"m", b"n", b"j"])
+"""The kinds of lines that are messages."""
+
 _WORDS = {b"s": "start", b"x": "stop", b"o": "on_open", b"t": "on_time"}
 _TIME_FIRST_NS, _TIME_LAST_NS = 978_307_200 * 10**9, 4_102_444_800 * 10**9
 
@@ -33,12 +41,23 @@ def head_line(time_ns: int, head: bytes) -> bytes:
     return _line(time_ns, b"h", "-", 0, head)
 
 
-def event_lines(event: str, values: tuple[Any, ...], named: dict[str, Any]) -> bytes:
-    """Return the lines of what a feed is told, each with its end."""
+def event_lines(event: str, values: tuple[Any, ...], named: dict[str, Any], after: Read | None = None) -> bytes:
+    """Return the lines of what a feed is told, each with its end.
+
+    Args:
+        event, values, named: what it is told.
+        after: of the last message, where messages were told just before; see `last_read`.
+    """
     match event:
         case "on_messages":
             name, number, messages = values
-            return b"".join([_line(time_ns, b"m", name, number, raw) for time_ns, raw in messages])
+            lines = []
+            for at, (time_ns, raw) in enumerate(messages):
+                is_alike = after == (time_ns, name, number)
+                kind = b"m" if is_alike == bool(at) else b"j" if at else b"n"
+                lines.append(_line(time_ns, kind, name, number, raw))
+                after = time_ns, name, number
+            return b"".join(lines)
         case "start" | "stop" | "on_time":
             kind = {"start": b"s", "stop": b"x", "on_time": b"t"}[event]
             return _line(values[0], kind, "-", 0, b"")
@@ -53,6 +72,11 @@ def event_lines(event: str, values: tuple[Any, ...], named: dict[str, Any]) -> b
             number, status, body, time_ns = values
             return _line(time_ns, b"a", "-", number, b"%d " % status + body)
     raise ValueError(f"a feed is never told {event}")
+
+
+def last_read(event: str, values: tuple[Any, ...]) -> Read | None:
+    """Return when the last message of an event was read, and of which connection; None where it is of none."""
+    return (values[2][-1][0], values[0], values[1]) if event == "on_messages" else None
 
 
 def _line(time_ns: int, kind: bytes, name: str, number: int, rest: bytes) -> bytes:
@@ -73,7 +97,7 @@ def split_line(line: bytes) -> tuple[int, bytes, str, int, bytes]:
         time_ns = int(time_text)
         if kind.isupper():
             rest = base64.b64decode(rest, validate=True)
-        if not _TIME_FIRST_NS <= time_ns < _TIME_LAST_NS or kind.lower() not in b"hsxoctma" or len(kind) != 1:
+        if not _TIME_FIRST_NS <= time_ns < _TIME_LAST_NS or kind.lower() not in b"hsxoctmanj" or len(kind) != 1:
             raise ValueError("it is none")
         return time_ns, kind.lower(), name.decode("ascii"), int(number), rest
     except ValueError as error:
@@ -90,8 +114,9 @@ def read_events(lines: Iterable[tuple[int, bytes]]) -> Iterator[Event]:
     of: tuple[int, str, int] | None = None
     for _, line in lines:
         time_ns, kind, name, number, rest = split_line(line)
-        if kind == b"m":
-            if of is not None and of != (time_ns, name, number):
+        if kind in MESSAGES:
+            is_same = of is not None and kind != b"n" and of[kind == b"j" :] == (time_ns, name, number)[kind == b"j" :]
+            if of is not None and not is_same:
                 yield "on_messages", (of[1], of[2], together), {}
                 together = []
             of = (time_ns, name, number)

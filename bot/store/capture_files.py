@@ -97,6 +97,7 @@ class CaptureLines:
     def __init__(self, path: Path) -> None:
         self.broken: str | None = None
         self.count = 0
+        self.at = 0  # bytes that were read
         self._path = path
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
@@ -111,7 +112,7 @@ class CaptureLines:
         Raises:
             DataError: the file cannot be read.
         """
-        at = 0
+        at = self.at = 0
         try:
             with self._path.open("rb") as file:
                 while True:
@@ -122,7 +123,7 @@ class CaptureLines:
                     if data is None:
                         self.broken = f"a block is torn or damaged at byte {at:,}; what follows is not read"
                         return
-                    at = file.tell()
+                    at = self.at = file.tell()
                     yield data
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read ({error.strerror or error})") from error

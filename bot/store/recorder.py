@@ -11,7 +11,7 @@ from typing import Any
 
 from bot.domain.errors import StorageError
 from bot.ports import OffLoop
-from bot.store.capture_events import event_lines, head_line
+from bot.store.capture_events import Read, event_lines, head_line, last_read
 from bot.store.capture_files import BLOCK_BYTES, SUFFIX, CaptureWriter
 
 FLUSH_S = 0.5
@@ -41,6 +41,7 @@ class CaptureRecorder:
         self._off_loop = off_loop
         self._flush_s = flush_s
         self._file_bytes_max = file_bytes_max
+        self._last_read: Read | None = None
         self._lines: list[bytes] = []
         self._bytes = 0
         self._is_full = asyncio.Event()
@@ -61,7 +62,8 @@ class CaptureRecorder:
         Raises:
             StorageError: the disk has not taken anything for long.
         """
-        self._add(event_lines(event, values, named))
+        self._add(event_lines(event, values, named, self._last_read))
+        self._last_read = last_read(event, values)
 
     async def run(self) -> None:
         """Write what is gathered, until canceled; `close` writes the rest.
@@ -84,9 +86,7 @@ class CaptureRecorder:
             StorageError: the disk refuses it.
         """
         await self._flush()
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            await self._off_loop(writer.close)
+        await self._off_loop(self._close)  # behind whatever `run` had begun to write when it was canceled
 
     def _add(self, lines: bytes) -> None:
         self._lines.append(lines)
@@ -115,6 +115,12 @@ class CaptureRecorder:
                 block, size = [], 0
         if block:
             self._write_block(b"".join(block))
+
+    def _close(self) -> None:
+        """Close the file, in the thread."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def _write_block(self, data: bytes) -> None:
         if self._writer is not None and self._writer.bytes_written >= self._file_bytes_max:

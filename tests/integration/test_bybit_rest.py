@@ -376,6 +376,43 @@ def test_what_cannot_be_read_is_unknown(body: bytes) -> None:
     assert told(handle).kind is AnswerKind.UNKNOWN
 
 
+def test_a_cancel_does_not_queue_behind_what_hangs() -> None:
+    """Whatever takes all other connections, a cancel goes out at once; what found none says that it was not sent."""
+    gone = CancelOrder(client_order_id="it", order_number=1, instrument="BTCUSDT")
+    body = b'{"retCode":0,"retMsg":"OK","result":{"orderId":"v","orderLinkId":"it"}}'
+
+    async def run() -> tuple[list[Reply | Unread], Answer]:
+        release, asked = asyncio.Event(), 0
+        all_taken = asyncio.Event()
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            nonlocal asked
+            if request.method == "GET":
+                asked += 1
+                if asked == 20:
+                    all_taken.set()
+                await release.wait()
+            return web.Response(body=body)
+
+        async with hostile(handle) as client:
+            questions = [
+                asyncio.create_task(client.ask(OPEN, timestamp_ms=1_700_000_000_000, recv_window_ms=window_ms))
+                for window_ms in (*[1_000] * 20, *[300] * 4)
+            ]
+            await all_taken.wait()
+            (canceled,) = await client.send(cancel(gone, BTC), timestamp_ms=1_700_000_000_000, recv_window_ms=1_000)
+            assert asked == 20
+            assert not any(each.done() for each in questions)
+            answers = await asyncio.gather(*questions)
+            release.set()
+            return answers, canceled
+
+    answers, canceled = asyncio.run(run())
+    assert canceled.kind is AnswerKind.ACCEPTED
+    causes = [each.cause for each in answers if isinstance(each, Unread)]
+    assert causes == [Cause.NETWORK] * 20 + [Cause.UNSENT] * 4
+
+
 def test_where_nobody_listens_nothing_was_sent() -> None:
     async def run() -> Answer:
         client = RestClient(

@@ -9,8 +9,9 @@ from bot.domain.answers import AnswerKind, Cause
 from bot.domain.orders import CancelOrder
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.clock import VenueClock
+from bot.venues.bybit.connection_life import BAN_NS, Phase
 from bot.venues.bybit.credentials import Credentials
-from bot.venues.bybit.login_session import BAN_NS, REFUSED_NS, LoginSession, Lost, Phase, Ready
+from bot.venues.bybit.login_session import REFUSED_NS, LoginSession, Lost, Ready
 from bot.venues.bybit.private_session import Gap, PrivateSession, Told
 from bot.venues.bybit.rate_budget import RateBudget
 from bot.venues.bybit.requests import Listed, cancel, create

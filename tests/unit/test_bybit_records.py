@@ -13,12 +13,12 @@ from bot.domain.account_events import (
     AccountUnsure,
     ExternalFill,
     ExternalOrder,
-    FeePaid,
     FillSighted,
     LiveEvent,
     PositionReported,
 )
 from bot.domain.orders import (
+    FeePaid,
     FundingPaid,
     OrderAccepted,
     OrderAmended,

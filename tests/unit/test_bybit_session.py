@@ -5,8 +5,9 @@ import json
 import pytest
 
 from bot.venues.bybit.backoff import ConnectBudget
+from bot.venues.bybit.connection_life import ALERT_NS, PING_NS, STABLE_NS, Phase
 from bot.venues.bybit.stream_effects import Alert, Backfill, Connect, Distrust, Send, Trust
-from bot.venues.bybit.stream_session import ALERT_NS, PING_NS, STABLE_NS, Phase, StreamSession
+from bot.venues.bybit.stream_session import StreamSession
 from bot.venues.bybit.subscriptions import NEXT, Happening, Status, Verdict, judge
 from bot.venues.bybit.topics import Topic, book_topic, kline_topic, price_limit_topic, ticker_topic, trade_topic
 from bot.venues.bybit.wire import Answer
@@ -76,11 +77,27 @@ def keep_alive(made: Desk, seconds: int, *quiet: Topic) -> None:
 def test_trust_needs_the_answer_and_the_first_data() -> None:
     made = desk(venue=FakeVenue())
     made.start()
-    assert made.of(Trust) == []
     assert {made.session.status(topic.text) for topic in ALL} == {Status.CONFIRMED}
-    made.say(*first_data(TRADES.text))
-    assert [effect.topic for effect in made.of(Trust)] == [TRADES.text]
+    assert [effect.topic for effect in made.of(Trust)] == [TRADES.text]  # it may have nothing to tell
+    made.say(*first_data(TICKER.text))
+    assert [effect.topic for effect in made.of(Trust)] == [TRADES.text, TICKER.text]
     assert not made.session.is_ready
+
+
+def test_trades_that_nobody_makes_are_asked_after_and_a_subscription_that_was_forgotten_leaves_a_hole() -> None:
+    """In a quiet market trust stands; where the venue takes us for new, what came meanwhile is asked for."""
+    made = desk([TRADES], venue=FakeVenue())
+    made.start()
+    assert made.session.is_ready
+    made.wait(61 * S)
+    assert [each["op"] for each in made.venue.requests].count("subscribe") == 2
+    assert made.of(Backfill) == []
+    made.venue.subscribed.clear()
+    made.wait(60 * S)
+    (hole,) = made.of(Backfill)
+    assert hole.from_ns == START_NS
+    assert made.of(Distrust) == []
+    assert made.session.is_ready
 
 
 def test_data_may_come_before_the_answer() -> None:
@@ -92,14 +109,14 @@ def test_data_may_come_before_the_answer() -> None:
     assert made.session.status(TICKER.text) is Status.EARLY
     assert made.of(Trust) == []
     made.say(json.dumps({"success": True, "ret_msg": "", "op": "subscribe", "req_id": "1"}).encode())
-    assert [effect.topic for effect in made.of(Trust)] == [TICKER.text]
+    assert [effect.topic for effect in made.of(Trust)] == [TRADES.text, TICKER.text]
 
 
 def test_a_book_or_a_ticker_begins_with_the_whole() -> None:
     made = desk(venue=FakeVenue())
     made.start()
     made.say(SampleBookStream(1).delta().raw, ticker_message(START_NS, markPrice="1"))
-    assert made.of(Trust) == []
+    assert [effect.topic for effect in made.of(Trust)] == [TRADES.text]
     assert len(made.delivered) == 2  # what to do with them is not decided here
 
 

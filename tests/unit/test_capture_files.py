@@ -1,17 +1,23 @@
 """Capture files: what was written is read; a file that ends or is damaged anywhere lies about nothing."""
 
+import asyncio
 import gzip
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.errors import DataError, StorageError
-from bot.store.capture_events import event_lines, head_line, read_events
+from bot.runtime.env import WriterThread
+from bot.store.capture_events import event_lines, head_line, last_read, read_events
 from bot.store.capture_files import CaptureLines, CaptureWriter, is_capture, pack
+from bot.store.recorder import CaptureRecorder
 
 NOW_NS = 1_760_000_000_000_000_000
 
@@ -99,7 +105,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("on_answer"), st.tuples(st.integers(0, 99), st.integers(0, 599), RAW, TIMES), st.just({})),
     st.tuples(
         st.just("on_messages"),
-        st.tuples(NAMES, st.integers(0, 9), st.lists(st.tuples(st.just(NOW_NS), RAW), min_size=1, max_size=3)),
+        st.tuples(NAMES, st.integers(0, 9), st.lists(st.tuples(TIMES, RAW), min_size=1, max_size=3)),
         st.just({}),
     ),
 )
@@ -107,18 +113,21 @@ EVENTS = st.one_of(
 
 @given(events=st.lists(EVENTS, max_size=8))
 def test_what_a_feed_is_told_comes_back(events: list) -> None:  # type: ignore[type-arg]
-    """Any bytes, also with line ends; messages of one moment and connection are told together."""
-    data = head_line(NOW_NS, b"{}") + b"".join(event_lines(*event) for event in events)
-    together: list = []  # type: ignore[type-arg]
+    """Any bytes, also with line ends; and each read by itself, whatever the clock said meanwhile."""
+    data = head_line(NOW_NS, b"{}")
+    after = None
     for event in events:
-        if event[0] == "on_messages" and together and together[-1][0] == "on_messages":
-            name, number, messages = together[-1][1]
-            if (name, number) == event[1][:2]:
-                together[-1] = ("on_messages", (name, number, [*messages, *event[1][2]]), {})
-                continue
-        together.append(event)
+        data += event_lines(*event, after)
+        after = last_read(event[0], event[1])
     read = list(read_events(enumerate(data.split(b"\n")[:-1])))
-    assert read == [("head", (NOW_NS, b"{}"), {}), *together]
+    assert read == [("head", (NOW_NS, b"{}"), {}), *events]
+
+
+def test_a_capture_of_before_is_read_as_it_was() -> None:
+    """Without marks, messages of one moment and connection are told together."""
+    lines = [b"%d m linear-0 1 %d" % (NOW_NS + at, number) for number, at in enumerate((0, 0, 1))]
+    read = [(values[2], len(values[2])) for _, values, _ in read_events(enumerate(lines))]
+    assert [count for _, count in read] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -167,3 +176,30 @@ def test_reading_while_it_is_written_is_safe(tmp_path: Path) -> None:
     writer.write(b"one\n")
     assert lines_of(path) == ([b"one"], None)
     writer.close()
+
+
+async def test_closing_waits_for_what_is_being_written(tmp_path: Path) -> None:
+    """A recorder that is canceled in the middle of a write, then closed, has everything in a closed file."""
+    thread, gate = WriterThread("recorder"), threading.Event()
+    busy = asyncio.create_task(thread(lambda: gate.wait(10)))
+    begun = asyncio.Event()
+
+    async def off_loop(work: Callable[[], Any]) -> Any:
+        begun.set()
+        return await thread(work)
+
+    recorder = CaptureRecorder(tmp_path, off_loop, flush_s=0.0)
+    recorder.on_head(NOW_NS, b"{}")
+    recorder.on_event("on_time", (NOW_NS + 1,), {})
+    running = asyncio.create_task(recorder.run())
+    await begun.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    closing = asyncio.create_task(recorder.close())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(busy, closing)
+    thread.close()
+    assert recorder._writer is None
+    (path,) = recorder.files
+    assert [event for event, _, _ in read_events(CaptureLines(path))] == ["head", "on_time"]

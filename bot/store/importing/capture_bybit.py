@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from bot.domain.errors import DataError
-from bot.store.capture_events import split_line
+from bot.store.capture_events import MESSAGES, split_line
 from bot.store.capture_files import CaptureLines
 from bot.store.importing.capture_gatherer import Gatherer
 from bot.store.importing.capture_lines import Lines
@@ -105,7 +105,7 @@ def read_bybit_capture(
         except DataError as error:
             rows.reject((number, line), str(error))
             continue
-        if kind == b"m" and name.partition("-")[0] == category:
+        if kind in MESSAGES and name.partition("-")[0] == category:
             reader.read((number, rest), recv_ns)
             yield from rows.full()
     if lines.broken is not None:

@@ -167,26 +167,22 @@ class BookSync:
             tickers: the tickers among them. All three are merged by their arrival numbers.
         """
         books, places = apply_messages(self._book, messages)
-        told = np.zeros((_SENT + 1, len(messages)), dtype=np.int64)
+        told = np.empty((_SENT + 1, len(messages)), dtype=np.int64)
         told[_ARRIVAL], told[_KNOWN], told[_ROW_SEQ] = messages.arrival, messages.known_ns, messages.seq
         told[_ROW_TS], told[_ROW_UPDATE], told[_IS_SNAPSHOT] = messages.ts_ns, messages.update, messages.is_snapshot
         told[_SENT] = messages.sent_ns
-        told[_ROW] = -1  # of repeats, which give none
-        told[_ROW, places] = np.arange(len(books))
-        told[_IS_RIGHT, places] = books.is_trusted
-        told[_ROW_BID, places], told[_ROW_ASK, places] = books.bid_ticks[:, 0], books.ask_ticks[:, 0]
-        too_many = (books.bid_steps[:, self._levels] > 0) | (books.ask_steps[:, self._levels] > 0)
-        told[_IS_DEEP, places] = too_many
+        levels = (books.bid_ticks, books.bid_steps, books.ask_ticks, books.ask_steps)
+        _tell_books(places, books.is_trusted, *levels, self._levels, told)
         quoted, ticked = _quote_table(quotes), self._ticker_table(tickers)
         room = told.shape[1] + 2 * (told.shape[1] + quoted.shape[1] + ticked.shape[1])
         shown, broken = np.empty((_OUT_OPEN + 1, room), dtype=np.int64), np.empty((3, room), dtype=np.int64)
         made, breaks = _judge(told, quoted, ticked, self._limits, self._state, shown, broken)
         found = [
             BookBreak(reason=Break(reason), known_ns=known_ns, update=update)
-            for reason, known_ns, update in broken[:, :breaks].T.tolist()
+            for reason, known_ns, update in (broken[:, :breaks].T.tolist() if breaks else ())
         ]
         self.reason = None if self.is_trusted else found[-1].reason if found else self.reason
-        return self._show(books, shown[:, :made]), found
+        return self._show(levels, shown[:, :made]), found
 
     def check(self, now_ns: int) -> tuple[BookBatch, BookBreak] | None:
         """Close trust if the book has become too old, or others have disagreed with it for too long."""
@@ -201,7 +197,7 @@ class BookSync:
         self._state[[_L1_SINCE, _T_SINCE, _MARK_SINCE]] = -1
         self.reason = reason
         row = np.array([[-1], [self._state[_TS]], [now_ns], [self._state[_UPDATE]], [0]], dtype=np.int64)
-        return self._show(None, row), BookBreak(reason=reason, known_ns=now_ns, update=self.update)
+        return self._show(_NO_LEVELS, row), BookBreak(reason=reason, known_ns=now_ns, update=self.update)
 
     def forget_sequence(self) -> None:
         """Take any number and time that comes next: from another connection, perhaps of another server."""
@@ -224,22 +220,20 @@ class BookSync:
         marks = np.rint(rows.marks() * self._marks_per_tick).astype(np.int64)
         return np.stack([tickers.arrival, rows.known_ns, rows.bid_ticks, rows.ask_ticks, marks])
 
-    def _show(self, books: BookBatch | None, shown: I64) -> BookBatch:
-        """Return rows of `books`, and rows without levels where trust is closed."""
+    def _show(self, books: tuple[I64, I64, I64, I64], shown: I64) -> BookBatch:
+        """Return rows of books' levels, and rows without levels where trust is closed."""
         count = shown.shape[1]
         first_row, self._rows = self._rows, self._rows + count
-        levels = np.zeros((4, count, self._depth), dtype=np.int64)
-        is_open = shown[_OUT_OPEN] == 1
-        if books is not None:
-            source = shown[_OUT_ROW, is_open]
-            for place, side in enumerate((books.bid_ticks, books.bid_steps, books.ask_ticks, books.ask_steps)):
-                levels[place, is_open] = side[source, : self._depth]
+        times = np.empty((3, count), dtype=np.int64)
+        levels = np.empty((4, count, self._depth), dtype=np.int64)
+        is_open = np.empty(count, dtype=np.bool_)
+        _copy_shown(*books, shown, times, levels, is_open)
         return BookBatch(
             instrument=self._instrument,
             first_row=first_row,
-            ts_ns=shown[_OUT_TS].copy(),
-            known_ns=shown[_OUT_KNOWN].copy(),
-            update=shown[_OUT_UPDATE].copy(),
+            ts_ns=times[0],
+            known_ns=times[1],
+            update=times[2],
             bid_ticks=levels[0],
             bid_steps=levels[1],
             ask_ticks=levels[2],
@@ -248,6 +242,7 @@ class BookSync:
         )
 
 
+_NO_LEVELS = (np.empty((0, 1), dtype=np.int64),) * 4
 _NO_QUOTES = np.empty((4, 0), dtype=np.int64)
 _NO_TICKERS = np.empty((5, 0), dtype=np.int64)
 
@@ -257,6 +252,35 @@ def _quote_table(quotes: Arrived[QuoteBatch] | None) -> I64:
         return _NO_QUOTES
     rows = quotes.rows
     return np.stack([quotes.arrival, rows.known_ns, rows.bid_ticks, rows.ask_ticks])
+
+
+@njit(cache=True, nogil=True)
+def _tell_books(places, is_trusted, bid_ticks, bid_steps, ask_ticks, ask_steps, levels, told):  # type: ignore[no-untyped-def]
+    """Put beside each message what the book is after it; repeats have no book."""
+    for message in range(told.shape[1]):
+        told[_ROW, message] = -1
+        for what in range(_IS_RIGHT, _ROW):
+            told[what, message] = 0
+    for row in range(places.size):
+        message = places[row]
+        told[_ROW, message] = row
+        told[_IS_RIGHT, message] = is_trusted[row]
+        told[_ROW_BID, message], told[_ROW_ASK, message] = bid_ticks[row, 0], ask_ticks[row, 0]
+        told[_IS_DEEP, message] = bid_steps[row, levels] > 0 or ask_steps[row, levels] > 0
+
+
+@njit(cache=True, nogil=True)
+def _copy_shown(bid_ticks, bid_steps, ask_ticks, ask_steps, shown, times, levels, is_open):  # type: ignore[no-untyped-def]
+    """Copy what is shown: times of every row, levels of those that may be believed."""
+    for i in range(shown.shape[1]):
+        times[0, i], times[1, i], times[2, i] = shown[_OUT_TS, i], shown[_OUT_KNOWN, i], shown[_OUT_UPDATE, i]
+        is_open[i] = shown[_OUT_OPEN, i] == 1
+        row = shown[_OUT_ROW, i]
+        for level in range(levels.shape[2]):
+            levels[0, i, level] = bid_ticks[row, level] if is_open[i] else 0
+            levels[1, i, level] = bid_steps[row, level] if is_open[i] else 0
+            levels[2, i, level] = ask_ticks[row, level] if is_open[i] else 0
+            levels[3, i, level] = ask_steps[row, level] if is_open[i] else 0
 
 
 @njit(cache=True, nogil=True)

@@ -8,14 +8,14 @@ Books and trades, which come in thousands; `tickers` and `klines` have the other
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from bot.core.order_book import OrderBook
 from bot.domain.instrument import Instrument
 from bot.domain.market import I64, BookBatch, BookDeltaBatch, TradeBatch
-from bot.venues.bybit.numbers import NOT_POSITIVE, REASONS, grid_of, joined, read_numbers, scan_levels
+from bot.venues.bybit.numbers import NOT_POSITIVE, REASONS, grid_of, joined, read_prices_and_qtys, scan_levels
 from bot.venues.bybit.wire import BookFrame, Data, Refused, TradeFrame, WireTrade
 
 _MS = 1_000_000
@@ -58,29 +58,29 @@ class BookDecoder:
         """Return the messages of frames, in order, and those frames that were refused."""
         count = len(frames)
         data, ends = joined([side for frame in frames for side in (frame.bids, frame.asks)])
+        told = np.array([(f.ts_ns, f.known_ns, f.update, f.is_snapshot, f.seq, f.sent_ns) for f in frames], np.int64)
+        heads = np.ascontiguousarray(told.reshape(count, 6).T)
         room = len(data) // _LEVEL_BYTES_MIN + count
-        message, price, qty = (np.empty(room, dtype=np.int64) for _ in range(3))
-        is_last, is_bid = (np.empty(room, dtype=np.bool_) for _ in range(2))
+        columns, flags = np.empty((6, room), dtype=np.int64), np.empty((3, room), dtype=np.bool_)
         reasons = np.empty(count, dtype=np.int64)
         grids = (self._price.places, self._price.unit, self._qty.places, self._qty.unit)
-        made = scan_levels(data, ends, *grids, message, is_last, is_bid, price, qty, reasons)
-        heads = np.array([(f.ts_ns, f.known_ns, f.update, f.is_snapshot, f.seq, f.sent_ns) for f in frames], np.int64)
-        ts_ns, known_ns, update, is_snapshot, seq, sent_ns = np.ascontiguousarray(heads.reshape(count, 6).T)
-        of = message[:made]
+        made, refused = scan_levels(data, ends, heads, *grids, columns, flags, reasons)
+        columns, flags = columns[:, :made], flags[:, :made]
         first_row, self._rows = self._rows, self._rows + made
         deltas = BookDeltaBatch(
             instrument=self._instrument,
             first_row=first_row,
-            ts_ns=ts_ns[of],
-            known_ns=known_ns[of],
-            update=update[of],
-            previous=np.where(is_snapshot == 1, -1, update - 1)[of],
-            is_snapshot=(is_snapshot == 1)[of],
-            is_last=is_last[:made],
-            is_bid=is_bid[:made],
-            price_ticks=price[:made],
-            qty_steps=qty[:made],
+            ts_ns=columns[0],
+            known_ns=columns[1],
+            update=columns[2],
+            previous=columns[3],
+            is_snapshot=flags[0],
+            is_last=flags[1],
+            is_bid=flags[2],
+            price_ticks=columns[4],
+            qty_steps=columns[5],
         )
+        ts_ns, known_ns, update, is_snapshot, seq, sent_ns = heads
         messages = BookMessages(
             deltas=deltas,
             arrival=np.array(arrivals, dtype=np.int64),
@@ -91,18 +91,13 @@ class BookDecoder:
             is_snapshot=is_snapshot,
             sent_ns=sent_ns,
         )
-        wrong = np.flatnonzero(reasons).tolist()
+        wrong = np.flatnonzero(reasons).tolist() if refused else ()
         return messages, [refuse(frames[at], REASONS[int(reasons[at])]) for at in wrong]
 
 
 def apply_messages(book: OrderBook, messages: BookMessages) -> tuple[BookBatch, I64]:
     """Return a book after each message that is news, and the places of those messages."""
-    # A book copies a message's `known_ns` to its row and does nothing else with it. Put in its stead, the message's
-    # place tells whose each row is, for repeats give none.
-    place: I64 = np.cumsum(messages.deltas.is_last) - messages.deltas.is_last
-    books = book.on_deltas(replace(messages.deltas, known_ns=place))
-    places = books.known_ns
-    return replace(books, known_ns=messages.known_ns[places]), places
+    return book.on_messages(messages.deltas)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -156,14 +151,15 @@ class TradeDecoder:
 
     def _rows_of(self, trades: list[WireTrade]) -> tuple[TradeBatch, list[tuple[int, int]]]:
         """Return the rows of trades, and place and reason of those that are refused; keep the ids of the rows."""
-        price = read_numbers([trade.p for trade in trades], self._price)
-        qty = read_numbers([trade.v for trade in trades], self._qty)
+        (price, qty), is_good = read_prices_and_qtys(
+            [trade.p for trade in trades], [trade.v for trade in trades], self._price, self._qty
+        )
         ts_ns = np.array([trade.T for trade in trades], dtype=np.int64) * _MS
         is_buy = np.array([trade.S == "Buy" for trade in trades], dtype=np.bool_)
         self.ids = [trade.i for trade in trades]
         wrong: list[tuple[int, int]] = []
-        keep = (price > 0) & (qty > 0)
-        if not keep.all():
+        if not is_good:
+            keep = (price > 0) & (qty > 0)
             for at in np.flatnonzero(~keep).tolist():
                 worst = min(int(price[at]), int(qty[at]))
                 wrong.append((at, worst if worst < 0 else NOT_POSITIVE))

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from bot.domain.account_events import AccountUnsure, ExternalFill, FeePaid, LiveEvent
+from bot.domain.account_events import AccountUnsure, ExternalFill, LiveEvent
 from bot.domain.instrument import Instrument, Side
-from bot.domain.orders import FundingPaid, OrderFilled, PositionCut, StopKind
+from bot.domain.orders import FeePaid, FundingPaid, OrderFilled, PositionCut, StopKind
 from bot.domain.venue_records import ExecutionKind, ExecutionRecord, Origin, StopRole
 
 _MS = 1_000_000
@@ -150,6 +150,7 @@ def _fees(
                     fee_number=place,
                     currency=currency,
                     amount=amount,
+                    price=record.price,
                 )
             )
     return quote, others

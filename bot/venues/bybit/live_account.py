@@ -27,7 +27,7 @@ from bot.domain.account_events import LiveEvent
 from bot.domain.answers import Answer, AnswerKind, Cause, Found
 from bot.domain.instrument import Instrument
 from bot.domain.orders import AmendOrder, CancelOrder, ChangeStops, Command, SubmitOrder
-from bot.domain.venue_records import OrderRecord, PositionRecord
+from bot.domain.venue_records import BookingRecord, OrderRecord, PositionRecord
 from bot.ports import Clock
 from bot.venues.bybit import requests
 from bot.venues.bybit.account_stream import AccountStream
@@ -39,6 +39,7 @@ from bot.venues.bybit.lookups import (
     Asking,
     Snapshot,
     ask_all,
+    bookings_since,
     executions_of,
     executions_since,
     find_order,
@@ -66,6 +67,7 @@ _CANCEL_PAUSE_S = 0.2
 _RECV_WINDOW_MS = 2_500
 _LATE_ANSWERS = 4_096
 _LOOK_BACK_MS = 90 * 24 * 3_600_000
+_KNOWN_MS = 20 * 3_600_000  # before the last comparison; what was done a day before it is forgotten, and booked twice
 
 
 class LiveAccount:
@@ -132,6 +134,8 @@ class LiveAccount:
         self._gateway = OrderGateway(client, self._trade)
         self.begins_ms = 0  # what was executed before is nothing of this ledger's
         self._sent: dict[str, tuple[str, int, str]] = {}  # by token: request, attempt, client order id
+        self.on_missing: Callable[[], None] = lambda: None  # told when bookings may be missing
+        self._since_ms = 0  # up to then all executions are booked
         self._waiting_for: set[str] = set()  # client order ids whose executions are being asked for
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] | None = None  # holds what a request has raised
@@ -185,6 +189,11 @@ class LiveAccount:
         """Return the venue's time, None while it is not known."""
         return self._client.venue_clock.venue_ms(self._clock.now_ns())
 
+    def connections(self) -> dict[str, int]:
+        """Return how many connections were made or tried, by name."""
+        trade = {} if self._trade is None else {"orders": self._trade.session.connection}
+        return {"account": self._private.session.connection, **trade}
+
     # --- what is asked of it ------------------------------------------------------------------------------------------
 
     def send(self, send: Send) -> None:
@@ -222,8 +231,27 @@ class LiveAccount:
             if name in self._listed:
                 self._spawn(self._cancel_all(self._listed[name]))
 
+    async def bookings(self, from_ms: int, to_ms: int) -> tuple[BookingRecord, ...] | str:
+        """See `ports.BookingSource`."""
+        rows = await self._ask(bookings_since(from_ms, to_ms))
+        if isinstance(rows, Unread):
+            return f"{rows.code} {rows.text}"
+        return tuple(
+            replace(each, instrument=self._name(each.market, each.instrument)) if each.instrument else each
+            for each in rows.records
+        )
+
+    async def tell_executions(self, from_ms: int, to_ms: int) -> None:
+        """See `ports.BookingSource`."""
+        for category in self._categories:
+            rows = await self._ask(executions_since(category, from_ms, to_ms, overlap_ms=0))
+            if isinstance(rows, Snapshot):
+                ours = [each for each in rows.records if each.executed_ms >= self.begins_ms]
+                self._tell(self.stream.on_records(ours, self._clock.now_ns()))
+
     def compare(self, why: str, since_ms: int) -> None:
         """See `ports.AccountVenue`."""
+        self._since_ms = max(self._since_ms, since_ms)
         self._spawn(self._compare(why, since_ms))
 
     # --- sending ------------------------------------------------------------------------------------------------------
@@ -300,7 +328,8 @@ class LiveAccount:
 
     async def _look_for_fills(self, wanted: LookUpWanted) -> None:
         if not wanted.client_order_id:
-            self.compare("executions may be missing", 0)
+            self.on_missing()
+            self.compare("executions may be missing", max(1, self._since_ms - _KNOWN_MS))
             return
         listed = self._listed[wanted.instrument]
         found = await self._ask(find_order(listed, wanted.client_order_id))

@@ -18,6 +18,7 @@ from bot.domain.instrument import Instrument
 from bot.domain.market import MarketUpdate
 from bot.venues.bybit.backoff import Backoff, ConnectBudget
 from bot.venues.bybit.book_sync import BookLimits
+from bot.venues.bybit.connection_life import BAN_NS
 from bot.venues.bybit.instrument_feed import CLAIM_INTERVAL, MarketRows
 from bot.venues.bybit.instruments import InstrumentFilters
 from bot.venues.bybit.market_streams import ForConnection, MarketEffect, MarketStreams, Notices, Wanted
@@ -31,7 +32,6 @@ from bot.venues.bybit.public_answers import (
     recent_path,
 )
 from bot.venues.bybit.stream_effects import Alert, Backfill, Connect, Distrust
-from bot.venues.bybit.stream_session import BAN_NS
 from bot.venues.bybit.topics import Category, Kind
 from bot.venues.bybit.trade_claims import MINUTE_NS
 from bot.venues.bybit.trade_gate import Minutes, NewestTrades, Question, TradeGate
@@ -40,7 +40,7 @@ _MS = 1_000_000
 _S = 1_000 * _MS
 PACE_NS = 100 * _MS  # `on_time` is to be called at least so often
 PAUSE_NS = 1 * _S  # nobody could run for so long: everything is doubted
-FILTERS_NS = 86_400 * _S
+FILTERS_NS = 86_400 * _S  # by default, how often filters are asked for
 
 Key = tuple[Category, str]
 
@@ -57,7 +57,7 @@ class FiltersTold(msgspec.Struct, frozen=True, kw_only=True):
 
     category: Category
     filters: InstrumentFilters
-    is_other: bool  # its ticks or steps are not those that the feed reads by
+    is_readable: bool  # its prices and quantities are whole ticks and steps of those that the feed reads by
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +83,7 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True):
     shown_levels: int = 50
     has_status: bool = False
     limits: BookLimits | None = None
+    filters_ns: int = FILTERS_NS  # how often filters are asked for
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -138,6 +139,7 @@ class LiveFeed:
         self._numbers = 0
         self._banned_until_ns = 0
         self._filters_ns = dict.fromkeys(self._wanted, start_ns)
+        self._filters_every_ns = options.filters_ns
         self._filters_waits = Backoff(seed=options.seed, stream=999, first_ns=_S, base_ns=2 * _S, max_ns=300 * _S)
         self._filters_tries = dict.fromkeys(self._wanted, 0)
         self._seen_ns = 0
@@ -258,17 +260,18 @@ class LiveFeed:
 
     def _on_filters(self, key: Key, filters: InstrumentFilters, now_ns: int) -> None:
         instrument = self._wanted[key].instrument
-        is_other = (filters.tick_size, filters.qty_step) != (instrument.tick_size, instrument.qty_step)
-        if is_other:
+        is_readable = not (filters.tick_size % instrument.tick_size or filters.qty_step % instrument.qty_step)
+        if not is_readable:
             self._alert(
                 key,
                 "instrument.changed",
                 f"{key[1]} ({key[0]}): the venue's tick is {filters.tick_size} and its step {filters.qty_step}, the "
-                f"configuration says {instrument.tick_size} and {instrument.qty_step}; change it and start again",
+                f"market is read by {instrument.tick_size} and {instrument.qty_step}: what lies between is refused; "
+                "start again",
             )
         self._filters_tries[key] = 0
-        self._filters_ns[key] = now_ns + FILTERS_NS
-        self._effects.append(FiltersTold(category=key[0], filters=filters, is_other=is_other))
+        self._filters_ns[key] = now_ns + self._filters_every_ns
+        self._effects.append(FiltersTold(category=key[0], filters=filters, is_readable=is_readable))
 
     def _fetch(self, key: Key, question: Question | None, path: str) -> None:
         self._numbers += 1
@@ -299,8 +302,10 @@ class LiveFeed:
             elif isinstance(each.effect, Connect):
                 opening = Opening(name=each.name, connection=each.effect.connection, path=self._paths[each.name])
                 self._effects.append(opening)
-            elif isinstance(each.effect, Backfill):
-                pass  # the gates see to it, and to what no backfill can bring back
+            elif isinstance(each.effect, Backfill):  # the gates see to it, and to what no backfill can bring back
+                topic = self.streams.topic_of(each.name, each.effect.topic)
+                if topic.kind is Kind.TRADES:
+                    self._shut((self.streams.category_of(each.name), topic.symbol), "the venue had forgotten us")
             else:
                 if isinstance(each.effect, Distrust):
                     topic = self.streams.topic_of(each.name, each.effect.topic)

@@ -13,6 +13,7 @@ import structlog
 
 from bot.domain.errors import VenueError
 from bot.domain.market import MarketUpdate
+from bot.domain.operation import DataAge
 from bot.ports import Clock
 from bot.venues.bybit.backoff import Backoff, ConnectBudget
 from bot.venues.bybit.connection import Sockets
@@ -24,7 +25,7 @@ from bot.venues.bybit.precompile import precompile
 from bot.venues.bybit.public_answers import TIME_PATH, Unusable, read_time
 from bot.venues.bybit.public_client import PublicClient
 from bot.venues.bybit.stream_effects import Alert, Close, Distrust, Send, Trust
-from bot.venues.bybit.topics import Category
+from bot.venues.bybit.topics import Category, Kind
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class LiveMarket:
         budget: of connections, shared with whoever else connects to the host.
         recorder: keeps what the feed is told; None for nobody.
         tls: how certificates are checked; None for the system's rules.
+        on_filters: told each time the venue has told what orders must fit into.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class LiveMarket:
         budget: ConnectBudget | None = None,
         recorder: Recorder | None = None,
         tls: ssl.SSLContext | None = None,
+        on_filters: Callable[[FiltersTold], None] = lambda told: None,
     ) -> None:
         self._wanted = list(wanted)
         self._options = options
@@ -76,6 +79,7 @@ class LiveMarket:
         self._budget = budget
         self._recorder = recorder
         self._tls = tls
+        self._on_filters = on_filters
         self._clock = FeedClock(base)
         self._waits = Backoff(seed=options.seed, stream=998)
         self._feed: LiveFeed | None = None
@@ -85,6 +89,7 @@ class LiveMarket:
         self._questions: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._is_stopping = False
+        self._began_ns = 0
         self.messages = 0  # that came
         self.alerts: list[Alert] = []  # the newest
 
@@ -99,6 +104,33 @@ class LiveMarket:
         """See `ports.MarketSource`."""
         known: Category = "spot" if category == "spot" else "linear"
         return ["the feed has not begun"] if self._feed is None else self._feed.doubts(known, name)
+
+    def topics(self) -> list[DataAge]:
+        """Return how long ago each topic was last heard of, or the venue last said that there is nothing to say."""
+        if self._feed is None:
+            return []
+        now_ns, streams = self._clock.now_ns(), self._feed.streams
+        return [
+            DataAge(
+                topic=topic.text if streams.category_of(name) == "linear" else f"spot:{topic.text}",
+                age_ns=max(0, now_ns - (heard_ns or self._began_ns)),
+                limit_ns=silence_ns,
+                is_trusted=is_trusted,
+            )
+            for name, session in streams.sessions.items()
+            for topic, heard_ns, silence_ns, is_trusted in session.heard()
+            if topic.kind is not Kind.STATUS  # it speaks when there is news
+        ]
+
+    def connections(self) -> dict[str, int]:
+        """Return how many connections were made or tried, by name."""
+        sessions = {} if self._feed is None else self._feed.streams.sessions
+        return {f"public-{name}": each.connection for name, each in sessions.items()}
+
+    @property
+    def refused(self) -> int:
+        """Return how many messages were not understood."""
+        return 0 if self._feed is None else sum(each.refused for each in self._feed.streams.sessions.values())
 
     def stop(self) -> None:
         """See `ports.MarketSource`."""
@@ -116,7 +148,7 @@ class LiveMarket:
         self._sockets = Sockets(self, self._clock, tls=self._tls)
         async with PublicClient(self._host.rest, self._base) as self._client:
             await self._set_clock()
-            now_ns = self._clock.now_ns()
+            now_ns = self._began_ns = self._clock.now_ns()
             if self._recorder is not None:
                 self._recorder.on_start(self._wanted, self._options, now_ns)
             self._feed = LiveFeed(self._wanted, self._options, start_ns=now_ns, budget=self._budget)
@@ -198,7 +230,8 @@ class LiveMarket:
                 case _:
                     pass
         elif isinstance(effect, FiltersTold):
-            log.info("instrument.told", symbol=effect.filters.symbol, is_other=effect.is_other)
+            log.info("instrument.told", symbol=effect.filters.symbol, is_readable=effect.is_readable)
+            self._on_filters(effect)
         else:
             log.warning("venue.noticed", notices=[notice.title for notice in effect.notices])
 

@@ -148,6 +148,7 @@ class MarketStreams:
         self._category = {plan.name: plan.category for plan in self.plans}
         self._name_of = {(plan.category, topic.symbol): plan.name for plan in self.plans for topic in plan.topics}
         self._topics = {plan.name: {topic.text: topic for topic in plan.topics} for plan in self.plans}
+        self._trades_of = {key: (self.sessions[self._name_of[key]], trade_topic(key[1]).text) for key in self.feeds}
 
     @property
     def is_ready(self) -> bool:
@@ -236,8 +237,8 @@ class MarketStreams:
 
     def has_confirmed_trades(self, category: Category, symbol: str) -> bool:
         """Return whether the venue has confirmed that it sends an instrument's trades, and has not stopped since."""
-        status = self.sessions[self._connection_of(category, symbol)].status(trade_topic(symbol).text)
-        return status in (Status.CONFIRMED, Status.LIVE)
+        session, topic = self._trades_of[category, symbol]
+        return session.status(topic) in (Status.CONFIRMED, Status.LIVE)
 
     def _connection_of(self, category: Category, symbol: str) -> str:
         return self._name_of[category, symbol]

@@ -7,6 +7,7 @@ its instrument's grid is refused too: a tick size that changed must be noticed, 
 
 import re
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -100,30 +101,44 @@ def read_numbers(texts: list[msgspec.Raw], grid: Grid) -> I64:
     """Return JSON texts in units of a grid; below zero a reason of `REASONS`."""
     data, ends = joined(texts)
     values = np.empty(len(texts), dtype=np.int64)
-    _scan_numbers(data, ends, grid.places, grid.unit, values)
+    _scan_numbers(data, ends, 0, grid.places, grid.unit, values)
     return values
+
+
+def read_prices_and_qtys(
+    prices: list[msgspec.Raw], qtys: list[msgspec.Raw], price: Grid, qty: Grid
+) -> tuple[I64, bool]:
+    """Return [2, texts] prices and quantities in units of their grids, and whether all of them are above zero."""
+    data, ends = joined(prices + qtys)
+    values = np.empty((2, len(prices)), dtype=np.int64)
+    is_good = _scan_numbers(data, ends[: len(prices)], 0, price.places, price.unit, values[0])
+    start = ends[len(prices) - 1] if prices else 0
+    return values, _scan_numbers(data, ends[len(prices) :], start, qty.places, qty.unit, values[1]) and is_good
 
 
 def joined(texts: list[msgspec.Raw]) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], I64]:
     """Return texts one after another as bytes, and where each ends."""
-    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
+    ends = np.fromiter(accumulate(map(len, texts)), dtype=np.int64, count=len(texts))
     return np.frombuffer(b"".join(texts), dtype=np.uint8), ends
 
 
 @njit(cache=True, nogil=True)
-def _scan_numbers(data, ends, places, unit, values):  # type: ignore[no-untyped-def]
-    start = 0
+def _scan_numbers(data, ends, start, places, unit, values):  # type: ignore[no-untyped-def]
+    """Read texts, the first of which begins at `start`; return whether all are above zero."""
+    is_good = True
     for i in range(ends.size):
         value, at = _number(data, start, ends[i], places, unit)
         start = ends[i]
         values[i] = value if value < 0 or at == start else NOT_A_NUMBER
+        is_good &= values[i] > 0
+    return is_good
 
 
 @njit(cache=True, nogil=True)
 def scan_levels(  # type: ignore[no-untyped-def]
-    data, ends, price_places, price_unit, qty_places, qty_unit, message, is_last, is_bid, price, qty, reasons
+    data, ends, heads, price_places, price_unit, qty_places, qty_unit, columns, flags, reasons
 ):
-    """Read the levels of many messages; return how many rows they made.
+    """Read the levels of many messages; return how many rows they made, and how many messages were refused.
 
     A message without levels makes one row of zeros. One that is refused makes one row of price 0 and quantity 1,
     which no book takes: whoever applies it loses its trust there.
@@ -131,11 +146,14 @@ def scan_levels(  # type: ignore[no-untyped-def]
     Args:
         data: the JSON of each message's bids and asks, one after another.
         ends: [2 * messages] where each ends.
+        heads: [at least 4, messages] time, time of receipt, number, and whether it is a snapshot.
         price_places, price_unit, qty_places, qty_unit: the grids.
-        message, is_last, is_bid, price, qty: [rows] receive the levels, and whose they are.
+        columns: [6, rows] receives what `heads` says of the row's message, the number before its, price and quantity.
+        flags: [3, rows] receives whether the message is a snapshot, whether it ends here, and whether it is a bid.
         reasons: [messages] receives 0, or why a message was refused.
     """
-    made = 0
+    is_last, is_bid, price, qty = flags[1], flags[2], columns[4], columns[5]
+    made = wrong = 0
     start = 0
     for m in range(reasons.size):
         first = made
@@ -155,10 +173,13 @@ def scan_levels(  # type: ignore[no-untyped-def]
             price[first] = 0
             qty[first] = 1 if reason != 0 else 0
             is_bid[first] = False
-        message[first:made] = m
-        is_last[first:made] = False
-        is_last[made - 1] = True
-    return made
+            wrong += reason != 0
+        for row in range(first, made):
+            columns[0, row], columns[1, row], columns[2, row] = heads[0, m], heads[1, m], heads[2, m]
+            columns[3, row] = -1 if heads[3, m] == 1 else heads[2, m] - 1
+            flags[0, row] = heads[3, m] == 1
+            is_last[row] = row == made - 1
+    return made, wrong
 
 
 @njit(cache=True, nogil=True)

@@ -12,8 +12,9 @@ import msgspec
 
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.clock import VenueClock
+from bot.venues.bybit.connection_life import Phase
 from bot.venues.bybit.credentials import Credentials
-from bot.venues.bybit.login_session import LoginSession, Phase
+from bot.venues.bybit.login_session import LoginSession
 from bot.venues.bybit.private_frames import PrivateFrame, PrivateKind, parse_private_topic, read_private
 from bot.venues.bybit.wire import Answer, Pong, Refused
 
@@ -87,7 +88,7 @@ class PrivateSession(LoginSession):
         if frame.topic not in self._topics:
             self.refused += 1
             self._alert("message.refused", f"a topic that was not asked for: {frame.topic}")
-        elif self.phase is Phase.READY:
+        elif self.phase is Phase.OPEN:
             self._emit(Told(frame=frame))
         else:
             self._early.append(frame)
@@ -123,7 +124,7 @@ class PrivateSession(LoginSession):
         self._subscribe_id = self._next_req_id()
         self._send(msgspec.json.encode({"op": "subscribe", "args": list(self._topics), "req_id": self._subscribe_id}))
 
-    def _on_dropped(self, reason: str) -> None:
+    def _on_lost(self, reason: str) -> None:
         self._early.clear()
 
     def _on_check(self) -> None:

@@ -6,6 +6,8 @@ signature is the caller's, for it must be durable before the request leaves. Not
 Source: Bybit V5, REST transport and authentication.
 """
 
+import asyncio
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -38,7 +40,8 @@ RECV_WINDOW_MS = 2_500
 TIMEOUT_SHARE = 0.8  # of the window: we give up before the venue would refuse it
 _MS = 1_000_000
 _CHUNK = 1 << 16
-_CONNECTIONS_MAX = 20
+_CONNECTIONS_MAX = 26
+_FOR_CANCELS = 6  # connections that only cancels use: whatever hangs, they need not queue behind it
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,7 @@ class RestClient:
         self._clock = clock
         self._speed = speed
         self._session: aiohttp.ClientSession | None = None
+        self._ordinary = asyncio.Semaphore(_CONNECTIONS_MAX - _FOR_CANCELS)
 
     def __repr__(self) -> str:
         return f"RestClient({self.host.environment})"
@@ -145,7 +149,13 @@ class RestClient:
             )
             return (unsent,) * request.count
         received = await self._exchange(
-            "POST", request.path, "", request.body, timestamp_ms=timestamp_ms, recv_window_ms=recv_window_ms
+            "POST",
+            request.path,
+            "",
+            request.body,
+            timestamp_ms=timestamp_ms,
+            recv_window_ms=recv_window_ms,
+            is_cancel=request.is_cancel,
         )
         now_ns = self._clock.now_ns()
         if isinstance(received, _Lost):
@@ -203,9 +213,17 @@ class RestClient:
         return ""
 
     async def _exchange(
-        self, method: str, path: str, query: str, body: bytes, *, timestamp_ms: int | None, recv_window_ms: int
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes,
+        *,
+        timestamp_ms: int | None,
+        recv_window_ms: int,
+        is_cancel: bool = False,
     ) -> _Received | _Lost:
-        """Send bytes and return bytes."""
+        """Send bytes and return bytes; what finds no connection in time was not sent."""
         if self._session is None:
             raise RuntimeError("the client is not open; use it in `async with`")
         headers = {"Accept-Encoding": "identity", "User-Agent": "multiscale-bot"}
@@ -217,23 +235,22 @@ class RestClient:
             )
         # Encoded by us: what is signed is what is sent, to the byte.
         url = URL(f"{self.host.rest}{path}" + (f"?{query}" if query else ""), encoded=True)
-        timeout = aiohttp.ClientTimeout(total=recv_window_ms * TIMEOUT_SHARE / 1000 / self._speed)
+        has_begun = False
         try:
-            async with self._session.request(
-                method, url, data=body or None, headers=headers, allow_redirects=False, timeout=timeout
-            ) as response:
-                if response.headers.get("Content-Encoding", "identity") != "identity":
-                    return _Lost(cause=Cause.GARBLED, code="compressed", text="a compressed answer, not asked for")
-                content = await _read_capped(response)
-                if content is None:
-                    return _Lost(cause=Cause.GARBLED, code="too_long", text="an answer of more than 2 MiB")
-                limits = [number(response.headers.get(name, "")) for name in _LIMIT_HEADERS]
-                return _Received(
-                    status=response.status, body=content, limit=limits[0], left=limits[1], reset_ms=limits[2]
-                )
+            async with (
+                asyncio.timeout(recv_window_ms * TIMEOUT_SHARE / 1000 / self._speed),
+                nullcontext() if is_cancel else self._ordinary,
+            ):
+                has_begun = True
+                async with self._session.request(
+                    method, url, data=body or None, headers=headers, allow_redirects=False, timeout=_NO_TIMEOUT
+                ) as response:
+                    return await _read(response)
         except aiohttp.ClientConnectorError as error:  # before a byte of the request could leave
             return _Lost(cause=Cause.UNSENT, code="unreachable", text=self._words(error))
         except TimeoutError:
+            if not has_begun:
+                return _Lost(cause=Cause.UNSENT, code="crowded", text="all connections were taken: it was not sent")
             return _Lost(cause=Cause.NETWORK, code="timeout", text="no answer in time")
         except (aiohttp.ClientError, OSError, EOFError, ValueError) as error:
             return _Lost(cause=Cause.NETWORK, code="reset", text=self._words(error))
@@ -286,6 +303,20 @@ class _Time(msgspec.Struct, rename="camel"):
 
 _TIME = msgspec.json.Decoder(_Time)
 _LIMIT_HEADERS = ("X-Bapi-Limit", "X-Bapi-Limit-Status", "X-Bapi-Limit-Reset-Timestamp")
+
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # the time limit is around it, waiting for a connection included
+
+
+async def _read(response: aiohttp.ClientResponse) -> _Received | _Lost:
+    """Return an answer of which all has come, and that is as it should be."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return _Lost(cause=Cause.GARBLED, code="compressed", text="a compressed answer, not asked for")
+    content = await _read_capped(response)
+    if content is None:
+        return _Lost(cause=Cause.GARBLED, code="too_long", text="an answer of more than 2 MiB")
+    limits = [number(response.headers.get(name, "")) for name in _LIMIT_HEADERS]
+    return _Received(status=response.status, body=content, limit=limits[0], left=limits[1], reset_ms=limits[2])
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:

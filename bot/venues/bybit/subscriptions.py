@@ -109,7 +109,7 @@ class Subscription:
 
     def note_hole(self) -> None:
         """Remember from when on something may be missing."""
-        self.hole_ns = self.hole_ns or self.venue_ns
+        self.hole_ns = self.hole_ns or self.venue_ns or (self.since_ns if self.status is Status.CONFIRMED else 0)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,6 +123,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     first_ns: int  # from the confirmed subscription to the first data
     silence_ns: int  # between two frames
     is_quiet_normal: bool  # silence may be the market's: ask whether the subscription lives, and trust on
+    needs_data: bool = True  # trusted once the first data have come; else with the venue's confirmation
 
 
 _LIVELY = Patience(first_ns=5 * _S, silence_ns=10 * _S, is_quiet_normal=False)
@@ -131,11 +132,12 @@ _LIVELY = Patience(first_ns=5 * _S, silence_ns=10 * _S, is_quiet_normal=False)
 # when something happens: in a thin market that takes as long as it takes.
 PATIENCE: dict[Kind, Patience] = {
     Kind.BOOK: Patience(first_ns=5 * _S, silence_ns=60 * _S, is_quiet_normal=True),
-    Kind.TRADES: Patience(first_ns=60 * _S, silence_ns=120 * _S, is_quiet_normal=True),
-    Kind.KLINE: Patience(first_ns=90 * _S, silence_ns=90 * _S, is_quiet_normal=True),
+    # They begin with no snapshot. That none is missing is known without one: by REST, and by the venue's own minutes.
+    Kind.TRADES: Patience(first_ns=60 * _S, silence_ns=120 * _S, is_quiet_normal=True, needs_data=False),
+    Kind.KLINE: Patience(first_ns=90 * _S, silence_ns=90 * _S, is_quiet_normal=True, needs_data=False),
     Kind.TICKER: _LIVELY,
     Kind.PRICE_LIMIT: _LIVELY,
-    Kind.STATUS: Patience(first_ns=2**62, silence_ns=2**62, is_quiet_normal=True),  # news is rare
+    Kind.STATUS: Patience(first_ns=2**62, silence_ns=2**62, is_quiet_normal=True, needs_data=False),  # news is rare
 }
 _SPOT_TICKER = Patience(first_ns=5 * _S, silence_ns=120 * _S, is_quiet_normal=True)  # it speaks when a trade happens
 

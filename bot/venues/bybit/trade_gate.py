@@ -321,7 +321,7 @@ class TradeGate:
     def _numbered(self, batch: TradeBatch) -> TradeBatch:
         """Return a batch with the row numbers of what passes."""
         first_row, self._rows = self._rows, self._rows + len(batch)
-        return replace(batch, first_row=first_row)
+        return batch if batch.first_row == first_row else replace(batch, first_row=first_row)
 
     def _raise_watermark(self, now_ns: int) -> None:
         believed_ns = min(now_ns, self._claims.verified_ns(now_ns)) - self._quiet_ns

@@ -14,10 +14,11 @@ import msgspec
 from bot.domain.answers import Answer, AnswerKind, Cause
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.clock import VenueClock
+from bot.venues.bybit.connection_life import Phase
 from bot.venues.bybit.credentials import Credentials
 from bot.venues.bybit.envelope import TradeEnvelope, answers_of, decode_trade, number
 from bot.venues.bybit.errors import clean
-from bot.venues.bybit.login_session import MESSAGE_BYTES_MAX, LoginSession, Phase
+from bot.venues.bybit.login_session import MESSAGE_BYTES_MAX, LoginSession
 from bot.venues.bybit.rate_budget import RateBudget
 from bot.venues.bybit.requests import WriteRequest
 
@@ -167,7 +168,7 @@ class TradeSession(LoginSession):
     def _on_login(self) -> None:
         self._become_ready()
 
-    def _on_dropped(self, reason: str) -> None:
+    def _on_lost(self, reason: str) -> None:
         for flight in self._flights.values():
             self._give_up(flight, "reset", f"the connection was lost: {reason}")
         self._flights.clear()
