@@ -1,7 +1,9 @@
-"""The gate's and the protections' limits, as settings have them: the same for replay, paper and live."""
+"""What the gate and the protections allow and how targets are reached, as settings have it: the same in every mode."""
 
+from bot.core.execution.policy import AtEnd, ExecutionPolicy, Passive, Slices, Style
 from bot.core.protections import Ladder, ProtectionLimits, Window
 from bot.core.risk import RiskLimits
+from bot.runtime.execution_settings import ExecutionSettings
 from bot.runtime.settings import ProtectionSettings, RiskSettings
 
 
@@ -36,3 +38,33 @@ def protection_limits(asked: ProtectionSettings) -> ProtectionLimits:
         low_profit_least=asked.low_profit_least,
         repeated=Window(count=asked.repeated_orders, span_ns=asked.repeated_window, pause_ns=asked.repeated_pause),
     )
+
+
+def execution_policy(asked: ExecutionSettings, seed: int) -> ExecutionPolicy:
+    """Return how targets are reached; `seed` is the run's."""
+    passive, sliced = asked.passive, asked.sliced
+    is_sliced = asked.policy == "sliced"
+    return ExecutionPolicy(
+        style=Style(sliced.each if is_sliced else asked.policy),
+        passive=Passive(
+            improve_ticks=passive.improve_ticks,
+            reprice_ticks=passive.reprice_ticks,
+            reprice_after_ns=passive.reprice_after,
+            reprices_max=passive.reprices_max,
+            at_end=AtEnd(passive.at_end),
+            look_every_ns=passive.look_every,
+        ),
+        slices=Slices(count=sliced.slices, total_ns=sliced.total, jitter=sliced.jitter, seed=seed)
+        if is_sliced
+        else None,
+        exit_within_ns=asked.exit_within,
+        tries=asked.tries,
+        retry_after_ns=asked.retry_after,
+        entry_within_ns=asked.entry_within,
+        net_within_ns=asked.net_within,
+    )
+
+
+def needs_quotes(asked: ExecutionSettings) -> bool:
+    """Return whether orders are kept at the best prices, so that these must be told."""
+    return "passive" in (asked.policy, asked.sliced.each if asked.policy == "sliced" else "")

@@ -31,6 +31,25 @@ class EpochPlan(msgspec.Struct, frozen=True, kw_only=True):
     is_behind_venue: bool  # the ledger is older than what the venue has seen of us: back-fill before trading
 
 
+def creates_from(plan: EpochPlan, *, signed_until_ms: int, venue_ms: int, now_ns: int, is_alone: bool) -> int:
+    """Return from when creates may leave, our clock: sooner than planned where the ledger proves that it may be.
+
+    Each sending was durable before its first byte left, so a whole ledger knows until when any signature of the dead
+    process is good. It proves nothing where it is older than the venue, or where the process may yet live.
+
+    Args:
+        plan: of this start.
+        signed_until_ms: until when anything signed may be admitted, the venue's clock; 0: the ledger does not say.
+        venue_ms: the venue's time now.
+        now_ns: ours.
+        is_alone: the lock on the ledger ends with its process, and cannot be taken from it.
+    """
+    if plan.is_behind_venue or not is_alone or not signed_until_ms:
+        return plan.ready_ns
+    left_ns = (signed_until_ms - venue_ms) * 1_000_000 + MARGIN_NS
+    return min(plan.ready_ns, now_ns + max(0, left_ns))
+
+
 def plan_epoch(
     last: PastEpoch | None, *, venue_epoch: int | None, now_ns: int, recv_window_ns: int, send_timeout_ns: int
 ) -> EpochPlan:

@@ -20,6 +20,8 @@ from bot.domain.instrument import Side
 from bot.domain.venue_records import OrderRecord, Origin, PositionRecord, WalletRecord
 
 _BALANCE_TOLERANCE = Decimal("1e-6")  # quote currency: what the venue rounds each booking to, summed over a day
+_ENTRY_TOLERANCE = Decimal("1e-8")  # a fraction: what the venue rounds an entry price to
+_COIN_TOLERANCE = Decimal("1e-8")  # of any other: they are booked as they are
 
 
 class VenueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +73,11 @@ class Reconciler:
         self._environment = environment
         self._currency = currency
         self._young_ns = young_ns
+        self._hedged: set[str] = set()  # instruments whose other mode a person has been told of
         self._positions: dict[str, tuple[Decimal, Decimal]] = {}  # differences of the last time: ours, theirs
-        self._balance: Decimal | None = None  # the same
+        self._balances: dict[str, Decimal] = {}  # the same, by currency
         self._open_there: set[str] = set()  # the same: orders that are open there alone
-        self._told: set[str] = set()  # foreign orders
+        self._told: set[str] = set()  # foreign orders, and differences in coins that are not traded
 
     def compare(
         self,
@@ -95,7 +98,7 @@ class Reconciler:
         found = self._orders(state, snapshot, frozenset(in_flight))
         found += self._judge_positions(state, snapshot, moved_ns or {})
         if snapshot.wallet is not None:
-            found += self._judge_balance(state, snapshot.wallet)
+            found += self._judge_wallet(state, snapshot, snapshot.wallet, moved_ns or {})
         return found
 
     def _orders(self, state: MoneyState, snapshot: VenueSnapshot, in_flight: frozenset[str]) -> list[Finding]:
@@ -153,13 +156,20 @@ class Reconciler:
         self, state: MoneyState, snapshot: VenueSnapshot, moved_ns: Mapping[str, int]
     ) -> list[Finding]:
         theirs: dict[str, Decimal] = {}
-        for position in snapshot.positions:
-            theirs[position.instrument] = theirs.get(position.instrument, ZERO) + position.qty
-        before, self._positions = self._positions, {}
         found = []
+        for position in snapshot.positions:
+            name = position.instrument
+            theirs[name] = theirs.get(name, ZERO) + position.qty
+            if position.mode_index and name in state.instruments and name not in self._hedged:
+                self._hedged.add(name)
+                line = f"{name} has been switched to hedge mode: what is long and what is short there do not cancel out"
+                found.append(Finding(code="POSITION_MODE", instrument=name, line=line, remedy=Remedy.HOLD_BACK))
+        before, self._positions = self._positions, {}
         for name in sorted(state.portfolio.positions.keys() | theirs.keys()):
             held = state.portfolio.positions.get(name)
             here, there = ZERO if held is None else held.qty, theirs.get(name, ZERO)
+            if name in state.instruments and state.instruments[name].kind == "spot":
+                continue  # it is in the wallet
             if here == there or moved_ns.get(name, 0) > snapshot.began_ns - self._young_ns:
                 continue
             self._positions[name] = here, there
@@ -173,17 +183,60 @@ class Reconciler:
                 found.append(Finding(code="POSITION_DIFFERS", instrument=name, line=line, remedy=Remedy.LOOK_UP_FILLS))
         return found
 
-    def _judge_balance(self, state: MoneyState, wallet: WalletRecord) -> list[Finding]:
-        theirs = next((coin.wallet_balance for coin in wallet.coins if coin.currency == self._currency), ZERO)
-        difference = state.portfolio.cash - theirs
-        before, self._balance = self._balance, None
-        if abs(difference) <= _BALANCE_TOLERANCE:
-            return []
-        self._balance = difference
-        line = f"cash is {state.portfolio.cash:f} {self._currency} here, and {theirs:f} at the venue"
-        is_old = before is not None and abs(before - difference) <= _BALANCE_TOLERANCE
-        remedy = Remedy.REDUCE_ACCOUNT if is_old else Remedy.LOOK_UP_FILLS
-        return [Finding(code="BALANCE_DIFFERS", instrument="", line=line, remedy=remedy)]
+    def _judge_wallet(
+        self, state: MoneyState, snapshot: VenueSnapshot, wallet: WalletRecord, moved_ns: Mapping[str, int]
+    ) -> list[Finding]:
+        theirs = {coin.currency: coin.wallet_balance for coin in wallet.coins}
+        ours = state.portfolio.owned()
+        traded = {each.base: name for name, each in state.instruments.items() if each.kind == "spot"}
+        before, self._balances = self._balances, {}
+        found = []
+        for currency in sorted(ours.keys() | theirs.keys()):
+            here, there = ours.get(currency, ZERO), theirs.get(currency, ZERO)
+            is_cash, name = currency == self._currency, traded.get(currency, "")
+            if abs(here - there) <= (_BALANCE_TOLERANCE if is_cash else _COIN_TOLERANCE):
+                continue
+            if moved_ns.get(name, 0) > snapshot.began_ns - self._young_ns:
+                continue
+            if is_cash and _is_split_otherwise(state, snapshot, here - there):
+                continue
+            self._balances[currency] = here - there
+            known = before.get(currency)
+            is_old = known is not None and abs(known - (here - there)) <= _BALANCE_TOLERANCE
+            line = f"{'cash' if is_cash else 'the wallet'} is {here:f} {currency} here, and {there:f} at the venue"
+            if not is_old:
+                remedy = Remedy.LOOK_UP_FILLS
+            elif is_cash:
+                remedy = Remedy.REDUCE_ACCOUNT
+            elif name:
+                remedy = Remedy.HOLD_BACK
+            elif line in self._told:
+                continue
+            else:
+                self._told.add(line)
+                remedy = Remedy.ALERT
+            code = "BALANCE_DIFFERS" if is_cash else "POSITION_DIFFERS" if name else "COIN_DIFFERS"
+            found.append(Finding(code=code, instrument=name, line=line, remedy=remedy))
+        return found
+
+
+def _is_split_otherwise(state: MoneyState, snapshot: VenueSnapshot, difference: Decimal) -> bool:
+    """Return whether cash differs by no more than what open positions are said to have cost.
+
+    Executions that came in another order have closed other parts of a position: more profit here is a dearer rest.
+    """
+    cost, tolerance, is_held = ZERO, _BALANCE_TOLERANCE, False
+    for position in snapshot.positions:
+        held = state.portfolio.positions.get(position.instrument)
+        if held is None or not position.qty:
+            continue
+        if held.qty != position.qty or position.entry_price is None:
+            return False
+        is_held = True
+        theirs = position.qty * position.entry_price
+        cost += held.entry_value - theirs
+        tolerance += abs(theirs) * _ENTRY_TOLERANCE
+    return is_held and abs(difference - cost) <= tolerance
 
 
 def unprotected(state: MoneyState, instrument: str) -> bool:
@@ -191,7 +244,7 @@ def unprotected(state: MoneyState, instrument: str) -> bool:
 
     A stop that was just asked for counts: what came of it is known within moments.
     """
-    qty = state.position_qty(instrument)
+    qty = state.closable_qty(instrument)
     if not qty:
         return False
     stops = state.stops[instrument]

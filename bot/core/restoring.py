@@ -16,21 +16,28 @@ from bot.domain.errors import InvariantBroken
 from bot.domain.ledger import (
     AdjustmentBooked,
     AmendIntended,
+    BookMoved,
     CancelIntended,
     DecisionMade,
     Deposited,
     DoubtOpened,
     DoubtResolved,
     ExternalFillBooked,
+    FeeBooked,
     FillBooked,
+    FlattenWanted,
     ForecastUsed,
     FundingBooked,
     IntentDropped,
+    LedgerBalanced,
     LedgerEntry,
     LossBaseMoved,
     OrderIntended,
     OrderReported,
+    OrderShared,
     PositionCutBooked,
+    Reconciled,
+    RequestSigned,
     StopsIntended,
     StopsReported,
     TradingStateChanged,
@@ -39,6 +46,7 @@ from bot.domain.ledger import (
 from bot.domain.orders import StopsChanged
 
 RISK = "risk"
+EXECUTION = "execution"
 
 
 class Restorer:
@@ -52,6 +60,7 @@ class Restorer:
     def __init__(self, state: MoneyState) -> None:
         self.state = state
         self._strategies: tuple[int, str] = (0, "")  # the newest decision, and whose it was
+        self._is_for_target = False  # it is, or goes on with, a target
         self.last_count = 0
         self.last_epoch = 0
 
@@ -71,6 +80,10 @@ class Restorer:
             move(self, entry)
 
     def _deposited(self, entry: Deposited) -> None:
+        coins = {posting.currency: posting.amount for posting in entry.postings if posting.account == "coins"}
+        if coins:
+            self.state.portfolio.deposit_coins(coins)
+            return
         amount = sum(posting.amount for posting in entry.postings if posting.account == "cash")
         self.state.portfolio.deposit(amount)  # type: ignore[arg-type]  # a sum of at least one Decimal
         self.state.protections.deposit(amount, entry.ts_ns)  # type: ignore[arg-type]
@@ -81,6 +94,7 @@ class Restorer:
     def _decision_made(self, entry: DecisionMade) -> None:
         self.state.decisions = entry.decision_id
         self._strategies = entry.decision_id, entry.strategy
+        self._is_for_target = entry.trigger == EXECUTION or '"side"' not in entry.action
 
     def _order_intended(self, entry: OrderIntended) -> None:
         decision_id, strategy = self._strategies
@@ -88,6 +102,8 @@ class Restorer:
             raise InvariantBroken(f"the ledger sends {entry.order.client_order_id} without the decision to do so")
         self._count(entry.order.client_order_id)
         self.state.sent(entry.order, strategy, entry.ts_ns, is_rule=strategy == RISK)
+        if self._is_for_target and entry.order.limit_price is not None:
+            self.state.worked.add(entry.order.client_order_id)
 
     def _cancel_intended(self, entry: CancelIntended) -> None:
         order = self.state.orders[entry.cancel.client_order_id]
@@ -133,6 +149,23 @@ class Restorer:
         self._agree(made, entry)
         self.state.moved(entry.fill.instrument)
 
+    def _fee_booked(self, entry: FeeBooked) -> None:
+        forget_ns = self.state.forget_before_ns(entry.ts_ns)
+        self._agree(self.state.books.fee(entry.fee, entry.ts_ns, forget_before_ns=forget_ns), entry)
+
+    def _reconciled(self, entry: Reconciled) -> None:
+        self.state.compared_ns = entry.ts_ns
+        self.state.compared_ms = entry.at_ms
+
+    def _flatten_wanted(self, entry: FlattenWanted) -> None:
+        if entry.is_wanted:
+            self.state.flattening[entry.instrument] = entry.why
+        else:
+            self.state.flattening.pop(entry.instrument, None)
+
+    def _balanced(self, entry: LedgerBalanced) -> None:
+        self.state.balanced_ms = entry.to_ms
+
     def _funding_booked(self, entry: FundingBooked) -> None:
         self._agree(self.state.books.funding(entry.funding, entry.ts_ns), entry)
 
@@ -151,6 +184,19 @@ class Restorer:
 
     def _loss_base_moved(self, entry: LossBaseMoved) -> None:
         self.state.protections.restore_loss_base(entry.day, entry.peak, entry.day_start)
+
+    def _order_shared(self, entry: OrderShared) -> None:
+        if self.state.strategy_books is not None:
+            self.state.strategy_books.follow(entry)
+
+    def _book_moved(self, entry: BookMoved) -> None:
+        if entry.cause == "cross":
+            self.state.crossings = max(self.state.crossings, int(entry.event_id.partition("-")[2]))
+        if self.state.strategy_books is not None:
+            self.state.strategy_books.restore(entry)
+
+    def _signed(self, entry: RequestSigned) -> None:
+        self.state.follow_signed(entry)
 
     def _doubt(self, entry: DoubtOpened | DoubtResolved | IntentDropped) -> None:
         self.state.follow_doubt(entry)
@@ -178,12 +224,19 @@ _MOVES: dict[type, Callable[[Restorer, Any], None]] = {
     FillBooked: Restorer._fill_booked,
     PositionCutBooked: Restorer._position_cut_booked,
     ExternalFillBooked: Restorer._external_fill_booked,
+    FeeBooked: Restorer._fee_booked,
     FundingBooked: Restorer._funding_booked,
     AdjustmentBooked: Restorer._adjustment_booked,
     TransferBooked: Restorer._transfer_booked,
+    Reconciled: Restorer._reconciled,
+    LedgerBalanced: Restorer._balanced,
+    FlattenWanted: Restorer._flatten_wanted,
     StopsReported: Restorer._stops_reported,
     TradingStateChanged: Restorer._trading_state_changed,
     LossBaseMoved: Restorer._loss_base_moved,
+    OrderShared: Restorer._order_shared,
+    BookMoved: Restorer._book_moved,
+    RequestSigned: Restorer._signed,
     DoubtOpened: Restorer._doubt,
     DoubtResolved: Restorer._doubt,
     IntentDropped: Restorer._doubt,

@@ -32,6 +32,7 @@ from tests.support.venue_side import (
     amended,
     cut,
     exit_at,
+    fee_paid,
     foreign,
     stops_changed,
     transferred,
@@ -112,6 +113,7 @@ class Life:
                 self.trades += 1
                 self._keep(desk.event(funding_paid("-0.5", number=self.trades)))
                 desk.event(adjusted("0.2"))
+                desk.event(fee_paid(f"f{which}", str(size), "MNT", at_ns=desk.now_ns))
             case 13 if order is not None:
                 self._try(rejected(order.client_order_id, at_ns=desk.now_ns))
                 if which % 2:

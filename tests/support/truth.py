@@ -70,6 +70,11 @@ class Venue:
         rows += self.all("/v5/order/realtime", category="linear", settleCoin="USDT", limit="50")
         return list({row["orderId"]: row for row in rows}.values())
 
+    def newest_orders(self) -> list[dict[str, Any]]:
+        """Return the newest orders, open or done."""
+        rows: list[dict[str, Any]] = self.ask("/v5/order/history", category="linear", limit="50")["list"]
+        return rows + list(self.ask("/v5/order/realtime", category="linear", settleCoin="USDT", limit="50")["list"])
+
     def open_orders(self) -> set[str]:
         """Return the client ids of what is open."""
         rows = self.all("/v5/order/realtime", category="linear", settleCoin="USDT", openOnly="0", limit="50")
@@ -148,6 +153,18 @@ class Ledger:
                 if before * signed >= 0 or abs(signed) > abs(before):
                     found.append(name)
         return found
+
+    def is_killed(self) -> bool:
+        """Return whether the kill switch was latched, and not opened since."""
+        row = self._file.execute(
+            "select after from trading_states where cause = 'kill' order by seq desc limit 1"
+        ).fetchone()
+        return row is not None and row[0] == "halted"
+
+    def sent_since(self, ts_ns: int) -> int:
+        """Return how many orders were intended since."""
+        query = "select count(*) from (select ts_ns from intents where kind = 'submit' order by seq desc limit 500)"
+        return int(self._file.execute(f"{query} where ts_ns > ?", (ts_ns,)).fetchone()[0])
 
     def intents(self) -> list[str]:
         """Return the client ids of all orders that were ever intended."""

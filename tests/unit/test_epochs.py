@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.epochs import EPOCH_MAX, GAP, MARGIN_NS, PastEpoch, plan_epoch
+from bot.core.epochs import EPOCH_MAX, GAP, MARGIN_NS, PastEpoch, creates_from, plan_epoch
 from bot.domain.errors import ConfigError, StorageError
 from bot.runtime.host_lock import HostLock
 
@@ -43,6 +43,27 @@ def test_a_start_is_numbered_and_waits(
     plan = plan_epoch(last, venue_epoch=venue, now_ns=NOW, recv_window_ns=WINDOW, send_timeout_ns=TIMEOUT)
     assert (plan.number, plan.ready_ns - NOW, plan.is_behind_venue) == (number, wait, is_behind)
     assert plan.is_after_crash is (last is not None and last.ended_ns is None)
+
+
+@pytest.mark.parametrize(
+    ("signed_until_ms", "is_alone", "venue", "wait"),
+    [
+        (10_000, True, None, 2_000 * 10**6),  # it may be admitted now, and may lag
+        (7_999, True, None, 0),  # it is too late for it
+        (11_500, True, None, 3_500 * 10**6),
+        (10**9, True, None, WAIT),  # never longer than planned
+        (7_999, False, None, WAIT),  # the old process may yet live, and sign
+        (0, True, None, WAIT),  # an older ledger does not say
+        (7_999, True, 9, WAIT),  # it is not all of it
+    ],
+)
+def test_a_ledger_that_knows_all_that_was_signed_lets_creates_leave_sooner(
+    signed_until_ms: int, is_alone: bool, venue: int | None, wait: int
+) -> None:
+    """After a crash the wait is for what the old process signed, not for how long this one took to start."""
+    plan = plan_epoch(crashed(4), venue_epoch=venue, now_ns=NOW, recv_window_ns=WINDOW, send_timeout_ns=TIMEOUT)
+    from_ns = creates_from(plan, signed_until_ms=signed_until_ms, venue_ms=10_000, now_ns=NOW, is_alone=is_alone)
+    assert from_ns == NOW + wait
 
 
 @pytest.mark.parametrize("venue", [-1, EPOCH_MAX])
