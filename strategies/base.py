@@ -324,6 +324,11 @@ class Strategy(Generic[P]):
     def on_timer(self, now_ns: int) -> Actions:
         """Answer your timer, every `timer_ns`."""
 
+    @property
+    def parts(self) -> "tuple[Strategy[Any], ...]":
+        """Return the strategies that it is made of: itself."""
+        return (self,)
+
     # --- what you may use ---
 
     @property

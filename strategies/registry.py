@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from strategies.multiscale import Multiscale
 from strategies.portfolio import Portfolio
 from strategies.regime import Regime
 from strategies.risk_budget import RiskBudget
+from strategies.several import Several
 from strategies.signal import Signal
 from strategies.sma_cross import SmaCross
 
@@ -25,6 +27,8 @@ BUILT_IN: dict[str, type[Strategy[Any]]] = {
     cls.name: cls
     for cls in (SmaCross, BuyAndHold, Multiscale, Portfolio, Direction, Signal, Allocation, Regime, RiskBudget)
 }
+
+_TAKEN = ("risk", "net", "outside")
 
 
 def find_strategy(name: str) -> type[Strategy[Any]]:
@@ -67,6 +71,33 @@ def make_strategy(name: str, parameters: dict[str, Any]) -> Strategy[Any]:
         known = ", ".join(found.Params.model_fields)
         problems = "; ".join(_explain(problem, known) for problem in error.errors(include_url=False))
         raise ConfigError(problems) from error
+
+
+def make_strategies(chosen: Sequence[tuple[str, dict[str, Any], str]]) -> Strategy[Any]:
+    """Return one strategy, or several as one.
+
+    Args:
+        chosen: of each its name, its parameters and its label, "" for the name it gives itself.
+
+    Raises:
+        ConfigError: one cannot be made, or two have the same label.
+    """
+    parts = []
+    for name, parameters, label in chosen:
+        part = make_strategy(name, parameters)
+        if label:
+            part.name = label
+        parts.append(part)
+    names = [part.name for part in parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f'strategies: two are called {twice[0]}; give each a label, such as label = "{twice[0][:8]}_2"'
+        )
+    taken = [name for name in names if name in _TAKEN]
+    if taken:
+        raise ConfigError(f"strategies: {taken[0]} is the name of something else in the ledger; choose another label")
+    return parts[0] if len(parts) == 1 else Several(parts)
 
 
 def _explain(problem: Any, known: str) -> str:

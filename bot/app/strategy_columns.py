@@ -18,7 +18,7 @@ from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, EventBarBatch, MarketSlab, TradeBatch
 from bot.runtime.settings import BarsSettings, Settings
 from strategies.base import Strategy
-from strategies.registry import make_strategy
+from strategies.registry import make_strategies
 
 
 def probe_columns(
@@ -49,7 +49,9 @@ def probe_columns(
 
 
 def _make(settings: Settings) -> Strategy[Any]:
-    return make_strategy(settings.strategy.name, dict(settings.strategy.params))
+    if len(settings.chosen) > 1:
+        raise ConfigError("strategies: --check-lookahead looks at one at a time; give it as [strategy]")
+    return make_strategies(settings.chosen)
 
 
 def _smallest(history: HeldHistory, strategy: Strategy[Any], settings: BarsSettings) -> TradeBatch | BarBatch:

@@ -4,13 +4,18 @@ The executor's core. A message goes in, `Effects` come out: entries for the ledg
 the strategy, to be carried out in this order.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import msgspec
 from msgspec.structs import replace
 
+from bot.core.execution.chase import Chase, Step, View
+from bot.core.execution.execution import Execution
+from bot.core.execution.policy import MARKETABLE, ExecutionPolicy
+from bot.core.execution.strategy_books import NET, OUTSIDE
+from bot.core.execution.told import crossed, part_of
 from bot.core.money_state import MoneyState
 from bot.core.order import Order, apply, ask_amendment
 from bot.core.portfolio import Portfolio
@@ -24,6 +29,7 @@ from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import (
     AmendIntended,
+    BookMoved,
     CancelIntended,
     DecisionMade,
     Deposited,
@@ -46,6 +52,7 @@ from bot.domain.orders import (
     CashAdjusted,
     ChangeStops,
     Command,
+    FeePaid,
     ForeignFilled,
     FundingPaid,
     OrderFilled,
@@ -63,6 +70,13 @@ from bot.domain.orders import (
 _ABSURD_QTY = Decimal(10**15)  # beyond it nothing is netted or rounded: the gate denies it as it is
 RISK = "risk"
 """The strategy's name of what the rules do by themselves."""
+EXECUTION = "execution"
+"""The trigger of what is done for a target after the decision that set it."""
+
+_SHARED_POSITION = (
+    Denial.STOPS_INVALID,
+    "the venue keeps exits for the whole position, which several strategies share here; watch them at bars instead",
+)
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +96,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     order: Order | None  # as it is now; None where the event is not of an order
     event: AccountEvent | RiskDenied | None  # None: the order has just been sent
+    strategy: str = ""  # whom to tell, where several trade the account; "": all of them
 
 
 @dataclass(slots=True)
@@ -102,6 +117,8 @@ class Orders:
         limits: the gate's.
         ids: names the orders.
         protections: watch the account; None for none.
+        execution: how targets are reached.
+        strategies: who trades; with several, each has a book of its own.
         is_restorable: record besides whatever it takes to take the run up again from its entries (paper, live).
     """
 
@@ -113,29 +130,44 @@ class Orders:
         limits: RiskLimits,
         ids: ClientOrderIds,
         protections: Protections | None = None,
+        execution: ExecutionPolicy = MARKETABLE,
+        strategies: Sequence[str] = (),
         is_restorable: bool = False,
     ) -> None:
-        self._instruments = instruments
+        self._instruments = dict(instruments)
         self._portfolio = portfolio
         self._limits = limits
         self._ids = ids
         self._protections = Protections(ProtectionLimits()) if protections is None else protections
         self._is_restorable = is_restorable
+        self._execution = Execution(execution)
         self._loss_base: tuple[int, Decimal | None, Decimal | None] | None = None  # as last recorded
         self.state = MoneyState(
-            instruments=instruments,
+            instruments=self._instruments,
             portfolio=portfolio,
             protections=self._protections,
             sends_max=limits.orders_per_second_max,
+            strategies=strategies,
         )
+        self._shared = self.state.strategy_books
         self._books = self.state.books
         self._orders = self.state.orders
         self._live = self.state.live
+
+    def refit(self, instrument: Instrument) -> None:
+        """Hold orders from now on against an instrument's new filters."""
+        self._instruments[instrument.name] = instrument
 
     def deposit(self, amount: Decimal, now_ns: int) -> Effects:
         """Book the starting cash."""
         self._protections.deposit(amount, now_ns)
         return Effects(record=[Deposited(ts_ns=now_ns, postings=self._portfolio.deposit(amount))])
+
+    def deposit_coins(self, coins: Mapping[str, Decimal], now_ns: int) -> Effects:
+        """Book what the account owns of other coins to begin with."""
+        if not coins:
+            return Effects()
+        return Effects(record=[Deposited(ts_ns=now_ns, postings=self._portfolio.deposit_coins(coins))])
 
     def wish(self, wish: Wish, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
         """Turn a wish into the orders it takes, each judged by the gate at what the account is worth now."""
@@ -171,10 +203,15 @@ class Orders:
                 self._set_stops(wish.action, wish.strategy, marks, now_ns, effects)
             case CancelOpen():
                 self._cancel(wish.action, wish.strategy, now_ns, effects)
+        if self._shared is not None and not isinstance(wish.action, Target):  # a denial is its own business
+            effects.publish = [
+                replace(each, strategy=wish.strategy) if isinstance(each.event, RiskDenied) else each
+                for each in effects.publish
+            ]
         return effects
 
     def event(self, event: AccountEvent, now_ns: int) -> Effects:
-        """Book what the venue tells.
+        """Book what the venue tells; `work` comes next, where `is_due` says so.
 
         Raises:
             InvariantBroken: it speaks of an order we do not know, or contradicts what we know.
@@ -188,6 +225,9 @@ class Orders:
                 return self._booked(event, self._books.adjustment(event, now_ns), now_ns)
             case ForeignFilled():
                 return self._booked(event, self._books.foreign(event, now_ns), now_ns)
+            case FeePaid():
+                forget_ns = self.state.forget_before_ns(now_ns)
+                return self._booked(event, self._books.fee(event, now_ns, forget_before_ns=forget_ns), now_ns)
             case Transferred():
                 return self._booked(event, self._books.transfer(event, now_ns), now_ns)
             case StopsChanged() | StopsRejected():
@@ -201,13 +241,39 @@ class Orders:
         if after is before:
             return Effects()  # a repeat
         self.state.keep(after, now_ns)
+        self._execution.poke(event.instrument, now_ns)
         if isinstance(event, OrderFilled):
             entries = self._books.fill(event, is_first=not before.filled_qty, order=after, now_ns=now_ns)
             return self._booked(event, entries, now_ns, order=after)
         return Effects(
             record=[OrderReported(ts_ns=now_ns, status=after.status, event=event)],
-            publish=[Notice(order=after, event=event)],
+            publish=self._notices(after, event),
         )
+
+    def work(self, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
+        """Go on with the targets that are not reached yet, where time or an event has come to do so."""
+        effects = Effects()
+        for name in self._execution.due(now_ns):
+            self._go_on(name, marks, now_ns, effects)
+        return effects
+
+    def is_due(self, now_ns: int) -> bool:
+        """Return whether `work` has something to look at."""
+        due_ns = self._execution.due_ns
+        return due_ns is not None and due_ns <= now_ns
+
+    def leave_targets(self, why: str, now_ns: int) -> None:
+        """Want nothing more than what is held: `work` takes back what rests for a target."""
+        self._execution.leave_all(why, now_ns)
+
+    def is_working(self, instrument: str) -> bool:
+        """Return whether an instrument's target is not reached yet."""
+        return instrument in self._execution.chases
+
+    @property
+    def due_ns(self) -> int | None:
+        """Return when `work` has something to do; None: when something has happened."""
+        return self._execution.due_ns
 
     def mark_equity(self, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
         """Record what the account is worth; nothing where a held instrument has no price yet."""
@@ -257,6 +323,7 @@ class Orders:
     def kill(self, why: str, *, marks: Mapping[str, Mark | None], now_ns: int) -> Effects:
         """Halt everything, for no one but the host to open again, and cancel every order there is."""
         effects = Effects(record=list(self._protections.halt(why, now_ns, cause=Cause.KILL)))
+        self._execution.leave_all("the kill switch is closed", now_ns)
         for name, live in self._live.items():
             doomed = [order for key, order in live.items() if not order.cancel_requested]
             doomed = [order for order in doomed if order.request.client_order_id not in self.state.closing]
@@ -312,24 +379,101 @@ class Orders:
         self, target: Target, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
     ) -> None:
         instrument = self._instruments.get(target.instrument)
-        delta = target.qty
-        if instrument is not None and delta.is_finite() and abs(delta) < _ABSURD_QTY:
-            coming = sum((o.coming_qty * o.request.side.sign for o in self._live[instrument.name].values()), ZERO)
-            delta = instrument.round_qty(target.qty - self.position_qty(instrument.name) - coming)
-            if not delta:
-                return
-        side = Side.SELL if delta.is_signed() else Side.BUY
-        for qty in self._cut_at_flat(target.instrument, side, delta.copy_abs()):
-            self._send(
-                strategy=strategy,
-                instrument=target.instrument,
-                side=side,
-                order_type=OrderType.MARKET,
-                qty=qty,
-                marks=marks,
-                now_ns=now_ns,
-                effects=effects,
-            )
+        if instrument is not None and target.qty.is_finite() and abs(target.qty) < _ABSURD_QTY:
+            qty, who = target.qty, strategy
+            if self._shared is not None:
+                self._shared.wish(strategy, instrument.name, target.qty)
+                qty, who = self._shared.target(instrument.name), NET
+            self._execution.aim(instrument.name, qty, strategy=who, number=self.state.decisions, now_ns=now_ns)
+            if self._shared is not None:
+                self._execution.wait_for_others(instrument.name, now_ns)
+            else:
+                self._go_on(instrument.name, marks, now_ns, effects, is_decided=True)
+            return
+        self._send(  # there is no netting with such a number: the gate denies it as it is
+            strategy=strategy,
+            instrument=target.instrument,
+            side=Side.SELL if target.qty.is_signed() else Side.BUY,
+            order_type=OrderType.MARKET,
+            qty=target.qty.copy_abs(),
+            marks=marks,
+            now_ns=now_ns,
+            effects=effects,
+        )
+
+    def _go_on(
+        self, name: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects, *, is_decided: bool = False
+    ) -> None:
+        """Take the next steps towards an instrument's target.
+
+        Args:
+            is_decided: the decision they follow from has just been recorded; else each is recorded as one of its own.
+        """
+        chase = self._execution.chases[name]
+        if self._shared is not None and not is_decided:
+            self._cross(name, marks, now_ns, effects)
+            chase.adjust(self._shared.target(name), now_ns)
+        view = View(
+            instrument=self._instruments[name],
+            position_qty=self.position_qty(name),
+            live=tuple(self._live[name].values()),
+            orders=self._orders,
+            mark=marks.get(name),
+            now_ns=now_ns,
+        )
+        for step in chase.step(view):
+            if not is_decided:
+                self._decide_because(
+                    name,
+                    step,
+                    trigger=EXECUTION,
+                    reason=step.reason,
+                    now_ns=now_ns,
+                    effects=effects,
+                    strategy=chase.strategy,
+                )
+            self._take_step(step, chase, marks, now_ns, effects)
+        if chase.is_done:
+            del self._execution.chases[name]
+            if self._shared is not None and chase.is_given_up:
+                self._shared.want_no_more(name)
+            if chase.dropped:
+                detail = f"{chase.target_qty:f} of {chase.strategy}: {chase.dropped}"
+                self._deny(name, (Denial.TARGET_DROPPED, detail), now_ns, effects)
+
+    def _cross(self, name: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects) -> None:
+        """Let opposite wishes of strategies meet at the last price, where there is a fresh one and nothing is held."""
+        mark, shared = marks.get(name), self._shared
+        is_fresh = mark is not None and 0 <= now_ns - mark.ts_ns <= self._limits.mark_age_ns_max
+        if shared is None or mark is None or not is_fresh or not mark.price > 0 or self.state.hold(name) is not None:
+            return
+        moves = shared.cross(name, mark.price, self._live[name].values(), self.state.crossings + 1, now_ns)
+        if moves:
+            self.state.crossings += 1
+        effects.record += moves
+        effects.publish += [Notice(order=None, event=event, strategy=who) for who, event in crossed(moves)]
+
+    def _take_step(
+        self, step: Step, chase: Chase, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
+    ) -> None:
+        outcome: Order | tuple[Denial, str] | None = None
+        match step:
+            case PlaceOrder(limit_price=None):
+                for qty in self._cut_at_flat(step.instrument, step.side, step.qty):
+                    outcome = self._place(replace(step, qty=qty), chase.strategy, marks, now_ns, effects)
+                    if isinstance(outcome, Order):
+                        chase.sent(outcome)
+            case PlaceOrder():
+                outcome = self._place(step, chase.strategy, marks, now_ns, effects)
+                if isinstance(outcome, Order):
+                    self.state.worked.add(outcome.request.client_order_id)
+                    chase.sent(outcome)
+            case AmendOpen():
+                outcome = self._amend(step, chase.strategy, marks, now_ns, effects)
+            case CancelOpen(client_order_id=str(order_id)):
+                self._send_cancel(self._orders[order_id], now_ns, effects)
+        if isinstance(outcome, tuple):
+            chase.denied(*outcome, now_ns)
 
     def _cut_at_flat(self, instrument: str, side: Side, qty: Decimal) -> tuple[Decimal, ...]:
         """Return an order's quantity; while only exits pass, in two where it would turn the position over.
@@ -348,8 +492,11 @@ class Orders:
 
     def _place(
         self, place: PlaceOrder, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
-    ) -> None:
-        self._send(
+    ) -> Order | tuple[Denial, str]:
+        if self._shared is not None and (place.take_profit is not None or place.stop_loss is not None):
+            self._deny(place.instrument, _SHARED_POSITION, now_ns, effects)
+            return _SHARED_POSITION
+        return self._send(
             strategy=strategy,
             instrument=place.instrument,
             side=place.side,
@@ -375,7 +522,8 @@ class Orders:
         effects: Effects,
         is_rule: bool = False,
         **asked: object,
-    ) -> None:
+    ) -> Order | tuple[Denial, str]:
+        """Send an order and return it, or why the gate would not let it pass."""
         client_order_id, number = self._ids.next(strategy)
         order = SubmitOrder(client_order_id=client_order_id, order_number=number, **asked)  # type: ignore[arg-type]
         mark = marks.get(order.instrument)
@@ -389,14 +537,17 @@ class Orders:
         )
         if denial is not None:
             self._deny(order.instrument, denial, now_ns, effects)
-            return
+            return denial
         assert mark is not None
         sent = self.state.sent(order, strategy, now_ns, is_rule=is_rule)
-        effects.publish.append(Notice(order=sent, event=None))
+        effects.publish += self._notices(sent, None)
         effects.record.append(
             OrderIntended(ts_ns=now_ns, decision_id=self.state.decisions, mark_price=mark.price, order=order)
         )
+        if self._shared is not None and strategy not in self._shared.strategies:
+            effects.record.append(self._shared.share(sent, self._live[order.instrument].values(), now_ns))
         effects.send.append(order)
+        return sent
 
     def _deny(self, instrument: str, denial: tuple[Denial, str], now_ns: int, effects: Effects) -> None:
         code, detail = denial
@@ -412,13 +563,14 @@ class Orders:
 
     def _amend(
         self, wish: AmendOpen, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
-    ) -> None:
-        """Ask for an order of the strategy's own to become another, if the gate would have it so."""
-        order = self._live.get(wish.instrument, {}).get(wish.client_order_id)
+    ) -> tuple[Denial, str] | None:
+        """Ask for an order of the strategy's own to become another, if the gate would have it so; else return why."""
+        live = self._live.get(wish.instrument)
+        order = None if live is None else live.get(wish.client_order_id)
         if order is None or order.cancel_requested or self.state.strategy_of[wish.client_order_id] != strategy:
             detail = f"{wish.client_order_id} is no open order of yours, or is being canceled"
             self._deny(wish.instrument, (Denial.ORDER_NOT_OPEN, detail), now_ns, effects)
-            return
+            return Denial.ORDER_NOT_OPEN, detail
         amend = AmendOrder(
             client_order_id=wish.client_order_id,
             order_number=order.request.order_number,
@@ -440,21 +592,27 @@ class Orders:
         )
         if denial is not None:
             self._deny(wish.instrument, denial, now_ns, effects)
-            return
+            return denial
         self.state.sends_ns.append(now_ns)
         asked = ask_amendment(order, amend, now_ns)
         self.state.keep(asked, now_ns)
-        effects.publish.append(Notice(order=asked, event=None))
+        effects.publish += self._notices(asked, None)
         price = None if mark is None else mark.price
         effects.record.append(
             AmendIntended(ts_ns=now_ns, decision_id=self.state.decisions, mark_price=price, amend=amend)
         )
+        if self._shared is not None and wish.qty is not None and strategy not in self._shared.strategies:
+            effects.record.append(self._shared.share(asked, self._live[wish.instrument].values(), now_ns))
         effects.send.append(amend)
+        return None
 
     def _set_stops(
         self, wish: SetStops, strategy: str, marks: Mapping[str, Mark | None], now_ns: int, effects: Effects
     ) -> None:
         """Ask for other exits of a position, if the gate would have it so."""
+        if self._shared is not None:
+            self._deny(wish.instrument, _SHARED_POSITION, now_ns, effects)
+            return
         request_id, number = self._ids.next(strategy)
         change = ChangeStops(
             request_id=request_id,
@@ -486,6 +644,12 @@ class Orders:
         effects.send.append(change)
 
     def _cancel(self, wish: CancelOpen, strategy: str, now_ns: int, effects: Effects) -> None:
+        if self._shared is not None and wish.client_order_id is None and wish.instrument in self._instruments:
+            self._shared.want_no_more(wish.instrument, strategy)
+            self._execution.poke(wish.instrument, now_ns)
+        chase = self._execution.chases.get(wish.instrument)
+        if chase is not None and chase.strategy == strategy and wish.client_order_id in (None, *chase.mine):
+            chase.leave("", now_ns)  # else what is canceled here would come back
         for order in list(self._live.get(wish.instrument, {}).values()):
             name = order.request.client_order_id
             if order.cancel_requested or self.state.strategy_of[name] != strategy:
@@ -531,9 +695,10 @@ class Orders:
     ) -> None:
         """Send what closes one position; `why` is its reason, the latch in force where none is given."""
         instrument = self._instruments[name]
-        left = self.position_qty(name)
+        left = self.state.closable_qty(name)
         if not left or any(key in self.state.closing for key in self._live[name]):
             return
+        self._execution.leave(name, "a rule closes the position", now_ns)
         side = Side.SELL if left > 0 else Side.BUY
         flat = Target(instrument=name, qty=ZERO)
         if why:
@@ -567,14 +732,22 @@ class Orders:
         )
 
     def _decide_because(
-        self, name: str, action: Action, *, trigger: str, reason: str, now_ns: int, effects: Effects
+        self,
+        name: str,
+        action: Action,
+        *,
+        trigger: str,
+        reason: str,
+        now_ns: int,
+        effects: Effects,
+        strategy: str = RISK,
     ) -> None:
         self.state.decisions += 1
         effects.record.append(
             DecisionMade(
                 ts_ns=now_ns,
                 decision_id=self.state.decisions,
-                strategy=RISK,
+                strategy=strategy,
                 instrument=name,
                 trigger=trigger,
                 bar_close_ns=None,
@@ -600,11 +773,46 @@ class Orders:
         """Return what follows once money has moved: nothing of a repeat, which leaves no entries."""
         if not entries:
             return Effects()
-        effects = Effects(record=entries, publish=[Notice(order=order, event=event)])
+        moves = self._move_books(event, now_ns)
+        effects = Effects(record=[*entries, *moves], publish=self._notices(order, event, moves))
+        if isinstance(event, PositionCut | ForeignFilled):  # the position is not what the target was set upon
+            self._execution.leave(event.instrument, f"execution {event.trade_id} was of no order of ours", now_ns)
         if isinstance(event, OrderFilled | PositionCut | ForeignFilled):
             self.state.moved(event.instrument)
             self._enforce(now_ns, effects)
         return effects
+
+    def _move_books(self, event: AccountEvent, now_ns: int) -> list[BookMoved]:
+        """Share out among several strategies what the account has booked."""
+        shared = self._shared
+        if shared is None:
+            return []
+        match event:
+            case OrderFilled():
+                return shared.fill(event, self.state.strategy_of.get(event.client_order_id, ""), now_ns)
+            case PositionCut():
+                return shared.cut(event, now_ns)
+            case ForeignFilled():
+                return shared.foreign(event, now_ns)
+            case FundingPaid():
+                return shared.funding(event, now_ns)
+            case _:
+                return []
+
+    def _notices(
+        self, order: Order | None, event: AccountEvent | None, moves: Sequence[BookMoved] = ()
+    ) -> list[Notice]:
+        """Return what is told: with several strategies, each its own part; of orders that they share nothing else."""
+        if self._shared is None:
+            return [Notice(order=order, event=event)]
+        if order is not None:
+            owner = self.state.strategy_of.get(order.request.client_order_id, "")
+            if owner in self._shared.strategies:
+                return [Notice(order=order, event=event, strategy=owner)]
+        if event is not None and moves:
+            parts = [(move.strategy, part_of(event, move)) for move in moves if move.strategy != OUTSIDE]
+            return [Notice(order=None, event=part, strategy=who) for who, part in parts if part is not None]
+        return [] if order is not None else [Notice(order=None, event=event)]
 
     def _follow_stops(self, event: StopsChanged | StopsRejected, now_ns: int) -> Effects:
         if event.instrument not in self.state.stops:

@@ -222,7 +222,8 @@ def test_an_order_that_a_raise_opens_again_is_not_forgotten() -> None:
     assert desk.target("5").send == []  # two more are coming
     desk.now_ns += 48 * HOUR_NS
     for _ in range(2):
-        desk.fill(desk.place(Side.SELL, "0.1", limit="101"), trade=f"late-{desk.now_ns}", price="101")
+        other = desk.place(Side.SELL, "1", limit="10", instrument="ETHUSDT")
+        desk.fill(other, trade=f"late-{desk.now_ns}", price="10")
         desk.now_ns += 48 * HOUR_NS
     effects = desk.fill(order, trade="rest", qty="2", price="101")
     assert kinds(effects) == ["FillBooked"]
