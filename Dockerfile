@@ -14,22 +14,20 @@ WORKDIR /opt/multiscale-bot
 RUN python -m venv .venv
 # Versions are those of the lock; what is only for development stays out.
 COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY deploy/docker/runtime_lock.py deploy/docker/
+RUN .venv/bin/python deploy/docker/runtime_lock.py decompositions export models > runtime.lock
 
 FROM build-common AS build-cpu
 ARG TORCH_INDEX=""
 RUN .venv/bin/pip install --only-binary :all: ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} \
-        --constraint requirements.lock setuptools torch \
-    && .venv/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-e = p['optional-dependencies']; print('\n'.join(p['dependencies'] + e['models'] + e['export']))" > wanted.txt \
-    && .venv/bin/pip install --constraint requirements.lock --requirement wanted.txt
+        --constraint requirements.lock torch \
+    && .venv/bin/pip install --constraint requirements.lock --requirement runtime.lock
 COPY . .
 RUN .venv/bin/pip install --no-deps --no-build-isolation --editable . \
     && .venv/bin/python -m compileall -q bot strategies models migrations
 
 FROM build-common AS build-cuda
-RUN .venv/bin/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-e = p['optional-dependencies']; print('\n'.join(['setuptools'] + p['dependencies'] + e['models'] + e['export']))" > wanted.txt \
-    && .venv/bin/pip install --constraint requirements.lock --requirement wanted.txt
+RUN .venv/bin/pip install --constraint requirements.lock --requirement runtime.lock
 COPY . .
 RUN .venv/bin/pip install --no-deps --no-build-isolation --editable . \
     && .venv/bin/python -m compileall -q bot strategies models migrations

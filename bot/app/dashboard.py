@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bot.domain.errors import ConfigError, DataError
 from bot.operator.page_figures import SECOND, candles, equity_of, importance_of, interval_of
@@ -23,6 +22,7 @@ from bot.operator.status_client import STATUS_FILE, StatusAt, find_status
 from bot.runtime.env import WriterThread, make_token
 from bot.runtime.operator_settings import DashboardSettings
 from bot.store.page_reader import PageReader
+from bot.store.tape_parts import read_rows, rows_stamp
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _BARS = 1_200  # of a chart
@@ -202,9 +202,7 @@ class RunLibrary:
 
     def _columns(self, directory: Path) -> _Columns:
         """Return a run's columns, kept for the runs that were looked at last."""
-        path = directory / "tape.parquet"
-        stamp = path.stat().st_mtime_ns if path.is_file() else 0
-        key = (directory.name, stamp)
+        key = (directory.name, max(rows_stamp(directory, each) for each in ("tape", "forecasts")))
         if key not in self._cache:
             self._cache[key] = _read_columns(directory)
             while len(self._cache) > _CACHED:
@@ -218,10 +216,10 @@ def _read_columns(directory: Path) -> _Columns:
     forecasts: dict[str, dict[str, Any]] = {}
     about: dict[str, Any] = {}
     try:
-        if (directory / "tape.parquet").is_file():
-            tape = _by_instrument(pq.read_table(directory / "tape.parquet"))
-        if (directory / "forecasts.parquet").is_file():
-            table = pq.read_table(directory / "forecasts.parquet")
+        bars, table = read_rows(directory, "tape"), read_rows(directory, "forecasts")
+        if bars is not None:
+            tape = _by_instrument(bars)
+        if table is not None:
             about = msgspec.json.decode((table.schema.metadata or {})[b"forecasts"])
             if about["horizons_ns"]:
                 forecasts = _by_instrument(table.drop_columns(["quantiles", "importance"]))

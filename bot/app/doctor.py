@@ -14,6 +14,7 @@ import msgspec
 
 from bot.app.doctor_host import check_host
 from bot.app.ledgers import lock_ledger, schema_versions
+from bot.app.live_model import check_live_model
 from bot.app.switches import KILL_FILE
 from bot.app.trading_parts import check_mode, make_predictor
 from bot.domain.answers import Cause
@@ -31,7 +32,7 @@ from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import Query, RestClient
 from bot.venues.bybit.start_queries import RestAsker
 from bot.venues.bybit.startup import Wanted, check_account
-from strategies.registry import make_strategy
+from strategies.registry import make_strategies
 
 _SECRET_WORDS = ("secret", "api_key", "apikey", "password", "passphrase", "token")
 
@@ -186,7 +187,7 @@ def _check_money(settings: TradeSettings) -> Iterator[Ailment]:
 
 def _check_strategy(settings: TradeSettings) -> Iterator[Ailment]:
     try:
-        strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
+        strategy = make_strategies(settings.chosen)
     except BotError as error:
         yield _fatal("strategy.refused", str(error), "correct [strategy]; docs/strategies.md tells the parameters")
         return
@@ -200,6 +201,11 @@ def _check_strategy(settings: TradeSettings) -> Iterator[Ailment]:
             f"predictor.path = {settings.predictor.path}: nothing is there",
             "bot models list shows what there is; bot models verify checks it",
         )
+        return
+    try:
+        check_live_model(settings, strategy)
+    except BotError as error:
+        yield _fatal("model.refused", str(error), "bot models verify looks at it; docs/inference.md tells what fits")
 
 
 # --- keys and ledger --------------------------------------------------------------------------------------------------

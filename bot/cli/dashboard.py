@@ -19,10 +19,13 @@ def dashboard(
     host: Annotated[str, typer.Option("--host", help="Other than loopback only with --proxied.")] = "127.0.0.1",
     names: Annotated[list[str], typer.Option("--name", help="A further Host header to answer.")] = [],  # noqa: B006
     proxied: Annotated[bool, typer.Option("--proxied", help="A proxy that does TLS stands before it.")] = False,
+    pages: Annotated[int, typer.Option("--pages", min=1, max=64, help="Open pages that are told of news at once.")] = 8,
     controls: Annotated[bool, typer.Option("--controls", help="Show pause, flatten and kill.")] = False,
 ) -> None:
     """Serve a page of the runs: prices, forecasts, equity, trades and why, and whether all is well."""
-    settings = DashboardSettings(host=host, port=port, hosts=tuple(names), proxied=proxied, controls=controls)
+    settings = DashboardSettings(
+        host=host, port=port, hosts=tuple(names), proxied=proxied, controls=controls, pages=pages
+    )
     logs.configure("warning")
 
     def ready(address: str, with_token: str) -> None:

@@ -76,6 +76,13 @@ class HeldPosition(msgspec.Struct, frozen=True, kw_only=True):
     trailing_distance: Decimal | None = None
 
 
+class StrategyBook(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of several strategies holds of an instrument and what it has brought, by its own book."""
+
+    strategy: str  # "outside": what none of them did
+    position: HeldPosition
+
+
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order that may still fill, by our books."""
 
@@ -169,6 +176,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     last_decision_ns: int  # 0: none yet
     last_reconciled_ns: int  # 0: not yet
     ledger_seq: int  # the journal's newest durable row
+    books: tuple[StrategyBook, ...] = ()  # where several strategies share the account
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):

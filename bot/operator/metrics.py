@@ -12,6 +12,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from bot.domain.operation import Counter, HeldPosition, Phase, Snapshot
 
@@ -29,7 +30,19 @@ _COUNTER_HELP = {
     "reconnects_total": "Connections made anew, by stream.",
     "gaps_total": "Gaps found in a stream.",
     "frames_refused_total": "Messages that could not be decoded or believed.",
-    "notices_dropped_total": "Notices that an operator surface could not keep.",
+    "notices_total": "What became of what people were told, by way out.",
+    "answers_total": "Answers of the venue to requests, by kind.",
+    "alerts_total": "What a person must look at, by code.",
+    "doubts_opened_total": "Requests whose outcome was not known.",
+    "doubts_resolved_total": "Requests whose outcome was found out.",
+    "doubts_by_outcome_total": "Requests in doubt, by what they turned out to be.",
+    "external_fills_total": "Executions on the account of orders that are not ours.",
+    "ledger_entries_total": "Entries written, by kind.",
+    "position_cuts_total": "Executions of orders that the venue made.",
+    "reconciliation_differences_total": "Differences between books and venue that nothing explained.",
+    "reconciliations_total": "Comparisons of the books with the venue.",
+    "requests_sent_again_total": "Sendings of a request after the first, under the same id.",
+    "requests_total": "Requests intended, by kind.",
 }
 
 
@@ -63,6 +76,22 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition."""
         return generate_latest(self._registry)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the exposition of one moment, family by family, so that whoever writes it can let others go first."""
+        for family in families(self._snapshot(), self._gauges()):
+            yield generate_latest(_One(family))
+
+
+class _One(Collector):
+    """A collector of one family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield it."""
+        yield self._family
 
 
 def families(view: Snapshot, gauges: Sequence[Gauge] = ()) -> Iterator[Metric]:

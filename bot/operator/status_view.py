@@ -38,7 +38,15 @@ def render(view: Snapshot, *, age_s: float = 0.0, trouble: str = "") -> Renderab
     ]
     if problems:
         parts.append(Group(*problems))
-    parts += [_money(view), _positions(view), _orders(view), _forecasts(view), _data(view), _actors(view)]
+    parts += [
+        _money(view),
+        _positions(view),
+        *_books(view),
+        _orders(view),
+        _forecasts(view),
+        _data(view),
+        _actors(view),
+    ]
     return Group(*parts)
 
 
@@ -82,7 +90,7 @@ def _positions(view: Snapshot) -> RenderableType:
         table.add_row(
             each.instrument,
             Text(f"{each.qty:f}", style="green" if each.qty > 0 else "red"),
-            _plain(each.entry_price),
+            _average(each.entry_price),
             _plain(each.mark_price),
             _gain(each.unrealized_pnl),
             _gain(each.realized_pnl),
@@ -91,6 +99,25 @@ def _positions(view: Snapshot) -> RenderableType:
             _plain(each.stop_loss) if each.stop_loss is not None else "none",
         )
     return table
+
+
+def _books(view: Snapshot) -> list[RenderableType]:
+    if not view.books:
+        return []
+    table = _table("book", "instrument", "quantity", "unrealized", "realized", "fees", "funding", "net")
+    for each in view.books:
+        held = each.position
+        table.add_row(
+            each.strategy,
+            held.instrument,
+            Text(f"{held.qty:f}", style="green" if held.qty > 0 else "red" if held.qty else "dim"),
+            _gain(held.unrealized_pnl),
+            _gain(held.realized_pnl),
+            _amount(held.fees),
+            _gain(held.funding),
+            _gain(held.unrealized_pnl + held.realized_pnl - held.fees + held.funding),
+        )
+    return [table]
 
 
 def _orders(view: Snapshot) -> RenderableType:
@@ -115,7 +142,7 @@ def _orders(view: Snapshot) -> RenderableType:
 def _forecasts(view: Snapshot) -> RenderableType:
     if not view.forecasts:
         return Text("no forecasts", style="dim")
-    table = _table("forecast", "bar", "horizon", "median", "interval", "held so far", "scales")
+    table = _table("forecast", "bar", "horizon", "median", "interval", "held so far", "scales", "model")
     for each in view.forecasts:
         weights = "  ".join(
             f"{_span(scale / 1e9)} {weight:.0%}" for scale, weight in zip(each.scales_ns, each.importance, strict=False)
@@ -131,6 +158,7 @@ def _forecasts(view: Snapshot) -> RenderableType:
                 f"{row[0]:+.2%} to {row[-1]:+.2%}",
                 "?" if math.isnan(lived) else f"{lived:.0%} of {wanted:.0%}",
                 weights if not number else "",
+                each.model_id if not number else "",
             )
     return table
 
@@ -153,16 +181,23 @@ def _data(view: Snapshot) -> RenderableType:
 def _actors(view: Snapshot) -> RenderableType:
     table = _table("actor", "inbox", "served", "last", "state")
     for each in view.actors:
+        if not each.bound:
+            continue  # it has no inbox: whether it lives is said below
         is_full = each.queued > each.bound // 2
         state = Text("alive", style="green") if each.is_alive else Text("ENDED", style="bold red")
         inbox = Text(f"{each.queued} of {each.bound}", style="red" if is_full else "")
         table.add_row(each.name, inbox, str(each.served), _ago(view, each.last_served_ns), state)
+    others = Text()
+    for word, style, is_alive in (("also alive", "dim", True), ("ENDED", "bold red", False)):
+        names = [each.name for each in view.actors if not each.bound and each.is_alive is is_alive]
+        if names:
+            others.append(f"{word}: {', '.join(names)}\n", style=style)
     counts = _table("count", "", "since the start")
     for counter in view.counters:
         if counter.value:
             labels = ", ".join(f"{key} {value}" for key, value in counter.labels)
             counts.add_row(counter.name.removesuffix("_total").replace("_", " "), labels, str(counter.value))
-    return Columns((table, counts), padding=(0, 4))
+    return Group(Columns((table, counts), padding=(0, 4)), others)
 
 
 def _table(*names: str) -> Table:
@@ -188,6 +223,13 @@ def _gain(value: Decimal | None) -> Text:
 
 def _plain(value: Decimal | None) -> str:
     return "?" if value is None else f"{value:f}"
+
+
+def _average(value: Decimal | None) -> str:
+    """Return a price that several fills made, to nine digits."""
+    if value is None or not value:
+        return _plain(value)
+    return f"{value.quantize(Decimal(1).scaleb(min(0, value.adjusted() - 8))).normalize():f}"
 
 
 def _span(seconds: float) -> str:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bot.core.durations import Duration, parse_duration
+
 
 class OperatorSection(BaseModel):
     """The root of these sections: frozen, and no key that is not known."""
@@ -20,6 +22,21 @@ class StatusSettings(OperatorSection):
     hosts: tuple[str, ...] = Field((), description="further Host headers to answer, such as bot:9470 behind a proxy")
     open_metrics: bool = Field(True, description="whether /metrics needs no token")
     controls: bool = Field(False, description="whether the dashboard may pause, flatten and kill through it")
+
+
+class ServiceSettings(OperatorSection):
+    """What the service manager's watchdog and the dead-man switch are told."""
+
+    outage_grace: Duration = Field(
+        parse_duration("30m"),
+        ge=0,
+        description="so long the watchdog is fed while the venue is away and the bot reconnects; 0s: not at all",
+    )
+    unreached_after: Duration = Field(
+        parse_duration("20s"),
+        ge=parse_duration("10s"),
+        description="with neither stream nor comparison of the account for so long, and exposure, the heartbeat stops",
+    )
 
 
 class DashboardSettings(OperatorSection):

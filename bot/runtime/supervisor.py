@@ -45,6 +45,10 @@ class Supervisor:
         for name, run in actors.items():
             self._tasks[name] = asyncio.create_task(self._watch(name, run()), name=name)
 
+    def lives(self) -> dict[str, bool]:
+        """Return which actors still run, by name."""
+        return {name: not task.done() for name, task in self._tasks.items()}
+
     async def wait_for(self, *names: str) -> None:
         """Return when these actors have left.
 

@@ -25,7 +25,7 @@ from tests.support.operated import FakeOperated, make_snapshot
 from tests.support.telegram_updates import NOW_NS, NOW_S, OPERATOR, STRANGER, S, hostile_updates, update
 
 T = TypeVar("T")
-PACE = Pace(pause_s=0.001, backoff_first_s=0.005, backoff_most_s=0.02, refused_s=0.02, sharing_s=0.0)
+PACE = Pace(pause_s=0.001, flood_s=0.001, backoff_first_s=0.005, backoff_most_s=0.02, refused_s=0.02, sharing_s=0.0)
 QUESTIONS = (
     *("status", "status table", "positions", "orders", "orders 5", "balance", "count", "locks", "health", "version"),
     *("help", "forecast", "forecast BTCUSDT", "show_config", "logs", "profit", "daily", "trades", "performance"),
@@ -451,7 +451,7 @@ async def test_a_slip_in_an_answer_ends_the_channel_instead_of_silencing_it(tmp_
 
 
 async def test_behind_a_flood_of_strangers_an_operator_is_still_heard(tmp_path: Path) -> None:
-    """Three thousand updates wait before the kill: they are passed over in full pages, without a pause between."""
+    """Three thousand updates wait before the kill: they are passed over in full pages, with hardly a pause."""
     async with chatting(tmp_path, pace=replace(PACE, pause_s=60.0)) as chat:
         await chat.api.push(*(update(1_000 + n, "/kill", user=STRANGER) for n in range(3_000)), update(4_000, "/kill"))
         await chat.heard("Kill: done")

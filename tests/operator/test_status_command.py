@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from bot.app.status import look, serving_status, watch
-from bot.domain.operation import Phase, Snapshot
+from bot.domain.operation import HeldPosition, Phase, Snapshot, StrategyBook
 from bot.operator.status_view import render
 from bot.runtime.operator_settings import StatusSettings
 from tests.support.cli import bot as run_bot
@@ -62,6 +63,23 @@ def test_the_file_goes_with_the_bot_and_its_absence_is_said_in_one_line(running:
     assert done.returncode == 1
     assert done.stderr.strip().count("\n") == 0
     assert "no running bot" in done.stderr
+
+
+def test_each_strategys_own_book_is_shown_where_there_are_several() -> None:
+    held = HeldPosition(
+        instrument="BTCUSDT",
+        qty=Decimal("-0.125"),
+        entry_price=Decimal(60_000),
+        mark_price=Decimal(59_000),
+        unrealized_pnl=Decimal(125),
+        realized_pnl=Decimal("12.5"),
+        fees=Decimal("4.25"),
+        funding=Decimal("-1.25"),
+    )
+    text = shown(make_snapshot(books=(StrategyBook(strategy="quick", position=held),)))
+    (line,) = [line for line in text.splitlines() if "quick" in line]
+    assert line.split() == ["quick", "BTCUSDT", "-0.125", "+125.00", "+12.50", "4.25", "-1.25", "+132.00"]
+    assert "quick" not in shown(make_snapshot())
 
 
 def test_what_is_wrong_is_shown() -> None:

@@ -138,6 +138,7 @@ def make_snapshot(**changes: Any) -> Snapshot:
             Latency(stage="decision_to_ack", count=40, p50_ns=21_000_000, p99_ns=88_000_000, worst_ns=140_000_000),
             Latency(stage="inference", count=900, p50_ns=1_800_000, p99_ns=4_100_000, worst_ns=9_000_000),
             Latency(stage="loop_lag", count=9_000, p50_ns=110_000, p99_ns=2_300_000, worst_ns=14_000_000),
+            Latency(stage="bar_lag:1m", count=180, p50_ns=310_000_000, p99_ns=920_000_000, worst_ns=1_400_000_000),
         ),
         counters=(
             Counter(name="orders_total", labels=(("outcome", "filled"),), value=97),

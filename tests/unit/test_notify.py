@@ -1,5 +1,6 @@
 """sd_notify over a real socket: what systemd would read."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.app.patience import ask_patiently
+from bot.domain.errors import VenueError
 from bot.runtime.notify import ServiceNotifier
 
 
@@ -91,3 +94,58 @@ def test_a_manager_that_is_gone_or_full_harms_nothing(tmp_path: Path) -> None:
         for _ in range(5_000):
             notifier.alive()
         notifier.close()
+
+
+class Venue:
+    """A venue that is away at first."""
+
+    def __init__(self, *errors: VenueError) -> None:
+        self._errors = list(errors)
+        self.asked = 0
+
+    async def ask(self) -> str:
+        """Answer, when there is nothing to complain of any more."""
+        self.asked += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return "instruments"
+
+
+AWAY = VenueError("no filters", "https://venue does not describe BTCUSDT: nobody there")
+
+
+async def test_a_start_waits_for_a_venue_that_is_away_and_says_so(manager: socket.socket, tmp_path: Path) -> None:
+    """The manager is asked for more time before each wait, and a person can read what is waited for."""
+    notifier = ServiceNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    venue = Venue(AWAY, AWAY)
+    found = await ask_patiently(venue.ask, notifier, asyncio.Event(), within_s=60, first_s=0.001)
+    assert (found, venue.asked) == ("instruments", 3)
+    heard = _heard(manager)
+    assert [each.partition("=")[0] for each in heard] == ["EXTEND_TIMEOUT_USEC", "STATUS", "EXTEND_TIMEOUT_USEC"]
+    assert "the venue does not answer" in heard[1]
+    assert "nobody there" in heard[1]
+    notifier.close()
+
+
+@pytest.mark.parametrize(
+    ("is_managed", "within_s", "is_stopping", "error"),
+    [
+        (False, 60.0, False, AWAY),  # a person waits at a terminal
+        (True, 0.0, False, AWAY),  # no grace
+        (True, 60.0, True, AWAY),
+        (True, 60.0, False, VenueError("not listed", "https://venue does not describe XYZ: not listed")),
+    ],
+)
+async def test_a_start_fails_at_once_where_waiting_is_in_vain(
+    manager: socket.socket, tmp_path: Path, is_managed: bool, within_s: float, is_stopping: bool, error: VenueError
+) -> None:
+    notifier = ServiceNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")} if is_managed else {})
+    stopping = asyncio.Event()
+    if is_stopping:
+        stopping.set()
+    venue = Venue(error)
+    with pytest.raises(VenueError):
+        await ask_patiently(venue.ask, notifier, stopping, within_s=within_s, first_s=0.001)
+    assert venue.asked == 1
+    assert _heard(manager) == []
+    notifier.close()

@@ -26,7 +26,7 @@ const Drawing = (() => {
       },
       grid: { vertLines: { visible: false }, horzLines: { color: colour("grid") } },
       rightPriceScale: { borderVisible: false },
-      timeScale: { borderColor: colour("rule"), timeVisible: true, secondsVisible: false },
+      timeScale: { borderColor: colour("rule"), timeVisible: true, secondsVisible: false, maxBarSpacing: 22 }, // few bars are not slabs
       crosshair: { vertLine: { labelBackgroundColor: colour("muted") }, horzLine: { labelBackgroundColor: colour("muted") } },
     };
   }
@@ -221,15 +221,24 @@ const Drawing = (() => {
       this.chart = make("equity");
       const whole = { type: "price", precision: 2, minMove: 0.01 };
       this.equity = this.chart.addSeries(L.LineSeries, { lineWidth: 2, priceFormat: whole, priceLineVisible: false });
-      const share = { type: "custom", formatter: (value) => `${(value * 100).toFixed(1)} %`, minMove: 0.0001 };
+      const share = { type: "custom", formatter: (value) => `${(value * 100).toFixed(value > -0.01 ? 2 : 1).replace(/^-(0\.0+)$/, "$1")} %`, minMove: 0.00001 };
       this.drawdown = this.chart.addSeries(L.AreaSeries, { lineWidth: 1, priceFormat: share, priceLineVisible: false, invertFilledArea: true }, 1);
       this.chart.panes()[1].setHeight(70);
       this.peak = 0;
+      this.first = 0;
       this.last = 0;
       this.paint();
     }
+    // Minutes all look alike where there are only some of them.
+    sharpen() {
+      const isShort = this.last - this.first < 1800;
+      if (isShort !== this.isShort) this.chart.applyOptions({ timeScale: { secondsVisible: isShort } });
+      this.isShort = isShort;
+    }
     paint() {
       this.chart.applyOptions(look());
+      this.isShort = false;
+      this.sharpen();
       this.equity.applyOptions({ color: colour("accent") });
       this.drawdown.applyOptions({ lineColor: colour("loss"), topColor: colour("loss-soft"), bottomColor: colour("loss-soft") });
     }
@@ -237,7 +246,9 @@ const Drawing = (() => {
       this.equity.setData(points(t, equity));
       this.drawdown.setData(points(t, drawdown));
       this.peak = equity.length ? Math.max(...equity) : 0;
+      this.first = t.length ? t[0] : 0;
       this.last = t.length ? t[t.length - 1] : 0;
+      this.sharpen();
       this.chart.timeScale().fitContent();
     }
     addPoint(time, value, peak) {
@@ -245,7 +256,9 @@ const Drawing = (() => {
       this.peak = Math.max(this.peak, value, peak || 0);
       this.equity.update({ time, value });
       this.drawdown.update({ time, value: value / this.peak - 1 });
+      this.first = this.first || time;
       this.last = time;
+      this.sharpen();
     }
   }
 

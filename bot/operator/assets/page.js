@@ -5,7 +5,7 @@
   const T = Tables;
   const at = (id) => document.getElementById(id);
   const OLD_S = 5;
-  const state = { runs: [], name: "", run: null, span: 604800, view: null, seenAt: 0, ageThen: 0, trouble: "", socket: null, retry: 0, controls: false, oldest: null, readAt: 0, readSeq: -1, fills: [], moments: [], drawnAt: 0, fanAt: 0 };
+  const state = { runs: [], name: "", run: null, span: 604800, view: null, seenAt: 0, ageThen: 0, trouble: "", socket: null, retry: 0, controls: false, oldest: null, readAt: 0, readSeq: -1, fills: [], moments: [], drawnAt: 0, fanAt: 0, chartAt: 0, hasForecasts: false };
   let price, equity, importance, compare;
 
   // --- asking ----------------------------------------------------------------------------------------------------
@@ -136,7 +136,8 @@
     if (run.in_sample) problem("In sample: the model was fitted to this market. These figures flatter it.");
   }
 
-  async function chart() {
+  async function chart(isAgain = false) {
+    state.chartAt = performance.now();
     const name = state.name, instrument = at("instrument").value;
     if (!instrument) {
       at("price-note").textContent = "This run kept no bars; prices are drawn as they come.";
@@ -150,12 +151,22 @@
     const [data, newest] = await Promise.all([ask(of(name, `/chart${query}`)), fanAt(0)]);
     if (state.name !== name) return;
     price.showBars(data);
-    price.chart.timeScale().fitContent();
+    if (!isAgain) price.chart.timeScale().fitContent();
     at("price-note").textContent = `${T.span(data.interval)} bars; ${data.fills.length} fills shown. Click a bar for the forecast made there.`;
     importance.show(data.importance || { t: [], weights: [] });
     scales(data.scales || []);
     forecast(newest);
-    price.chart.timeScale().fitContent();
+    state.hasForecasts = Boolean((data.scales || []).length || (newest && newest.horizons));
+    for (const id of ["h-forecast", "h-importance"]) at(id).closest("section").hidden = !state.hasForecasts;
+    if (!isAgain) price.chart.timeScale().fitContent();
+  }
+
+  // What a run writes while it goes on is asked for again now and then; its first bars bring the charts.
+  async function freshen() {
+    state.chartAt = performance.now();
+    if (hasBars()) return chart(true);
+    const name = state.name, run = await ask(of(name));
+    if (state.name === name && run.instruments.length) await choose(name);
   }
 
   async function fanAt(time) {
@@ -370,8 +381,8 @@
       ["Below peak", T.share(loss), `peak ${T.number(view.equity_peak)}`, loss > 0.05 ? "loss" : ""],
       ["Exposure", T.number(gross), gross !== null && now ? `${(gross / now).toFixed(2)} times equity` : view.currency],
       ["Orders", String(view.orders.length), doubts ? `${doubts} in doubt` : "none in doubt", doubts ? "loss" : ""],
-      ["Decided", view.last_decision_ns ? T.span((view.now_ns - view.last_decision_ns) / 1e9) : "not yet", "ago"],
-      ["Reconciled", view.last_reconciled_ns ? T.span((view.now_ns - view.last_reconciled_ns) / 1e9) : "not yet", "ago"],
+      ["Decided", ...ago(view, view.last_decision_ns)],
+      ["Reconciled", ...ago(view, view.last_reconciled_ns)],
     ]);
     T.table("positions", T.positions(view), held, "Flat.");
     T.table("orders", T.orders(view), view.orders, "None.");
@@ -393,7 +404,7 @@
       price.chart.timeScale().fitContent();
       state.fanAt = made.bar_close_ns;
     }
-    for (const id of ["h-forecast", "h-importance"]) at(id).closest("section").hidden = !hasBars() && !view.forecasts.length;
+    for (const id of ["h-forecast", "h-importance"]) at(id).closest("section").hidden = !state.hasForecasts && !view.forecasts.length;
     const since = performance.now() - state.readAt;
     if (before && since > 4000 && state.readSeq !== view.ledger_seq) {
       state.readAt = performance.now();
@@ -401,6 +412,11 @@
       trades(false).catch(() => {});
       lines().catch(() => {});
     }
+    if (performance.now() - state.chartAt > 10000) freshen().catch(() => {});
+  }
+
+  function ago(view, then_ns) {
+    return then_ns ? [T.span((view.now_ns - then_ns) / 1e9), "ago"] : ["not yet", ""];
   }
 
   function moment(view, time, now) {

@@ -45,6 +45,7 @@ const Tables = (() => {
       ? "?"
       : Number(value).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const plain = (text) => (text === null || text === undefined ? "?" : String(text).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
+  const average = (text) => (Number(text) ? plain(Number(text).toPrecision(9)) : plain(text)); // of several fills
   const signed = (value, digits = 2) => (Number(value) > 0 ? "+" : "") + number(value, digits);
   const share = (value, digits = 2) => (value === null || value === undefined || !Number.isFinite(Number(value)) ? "?" : `${(Number(value) * 100).toFixed(digits)} %`);
   const tone = (value) => (Number(value) > 0 ? "num gain" : Number(value) < 0 ? "num loss" : "num");
@@ -83,7 +84,7 @@ const Tables = (() => {
   const positions = (view) => [
     ["Instrument", (row) => row.instrument],
     ["Quantity", (row) => plain(row.qty), (row) => tone(row.qty)],
-    ["Entry", (row) => plain(row.entry_price), "num"],
+    ["Entry", (row) => average(row.entry_price), "num"],
     ["Mark", (row) => plain(row.mark_price), "num"],
     ["Unrealized", (row) => signed(row.unrealized_pnl), (row) => tone(row.unrealized_pnl)],
     ["Realized", (row) => signed(row.realized_pnl), (row) => tone(row.realized_pnl)],
@@ -113,8 +114,8 @@ const Tables = (() => {
 
   const actors = (view) => [
     ["Actor", (row) => row.name],
-    ["Inbox", (row) => `${row.queued} of ${row.bound}`, (row) => (row.queued * 2 > row.bound ? "num wrong" : "num")],
-    ["Last", (row) => (row.last_served_ns ? `${span((view.now_ns - row.last_served_ns) / 1e9)} ago` : "not yet"), "num"],
+    ["Inbox", (row) => (row.bound ? `${row.queued} of ${row.bound}` : "none"), (row) => (row.queued * 2 > row.bound ? "num wrong" : "num")],
+    ["Last", (row) => (row.last_served_ns ? `${span((view.now_ns - row.last_served_ns) / 1e9)} ago` : row.bound ? "not yet" : ""), "num"],
     ["", (row) => (row.is_alive ? "alive" : "ended"), (row) => (row.is_alive ? "gain" : "wrong")],
   ];
 

@@ -29,7 +29,7 @@ from bot.operator.telegram.chat_api import UPDATES_AT_ONCE, ApiFailed, ApiRefuse
 from bot.operator.telegram.text import CAPTION_MAX, Text, render
 from bot.operator.telegram.verbs import HELP
 
-_ANSWER_BYTES_MAX = 4 << 20
+_ANSWER_BYTES_MAX = 2 << 20  # more than fifty of the longest messages: what is read holds up the event loop
 _RETRY_AFTER_MAX_S = 3_600
 _POLL_S = 25  # how long Telegram holds a question that has no answer yet
 _SLACK_S = 10  # what the network may take on top

@@ -40,6 +40,7 @@ _S = 1_000_000_000
 _DAY_NS = 86_400 * _S
 _LOOKS_MAX = 20
 _DOING_MAX = 16
+_JUDGED_AT_ONCE = 10  # updates, until others in the event loop may go first
 _LOOK_S = 15.0
 _DISK_S = 5.0
 _TRIES = 4
@@ -61,6 +62,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """How long is waited for what."""
 
     pause_s: float = 0.05  # between two questions for updates
+    flood_s: float = 0.02  # likewise, while they come in full pages
     backoff_first_s: float = 1.0
     backoff_most_s: float = 60.0
     refused_s: float = 300.0  # after a token was refused
@@ -187,7 +189,8 @@ class TelegramChannel:
             heard_ns, wait_s, is_told = self._clock.now_ns(), self._pace.backoff_first_s, False
             has_moved = await self._take(raws)
             if has_moved and len(raws) >= UPDATES_AT_ONCE:
-                await asyncio.sleep(0)  # more wait: an operator's word may stand behind a stranger's flood
+                # More wait, and an operator's word may stand behind a stranger's flood; the event loop is trading's.
+                await asyncio.sleep(self._pace.flood_s)
             else:
                 await asyncio.sleep(self._pace.pause_s if has_moved or not raws else self._pace.backoff_first_s)
 
@@ -212,7 +215,9 @@ class TelegramChannel:
                 is_durable = False
                 log.error("telegram.offset_not_written", error=str(error) or "the disk hangs")
         known = len(self._control.strangers)
-        for raw in raws:
+        for place, raw in enumerate(raws):
+            if place % _JUDGED_AT_ONCE == _JUDGED_AT_ONCE - 1:
+                await asyncio.sleep(0)
             number = update_id_of(raw)
             if number is not None and number <= before:
                 self._control.ignored["duplicate"] += 1

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from bot.operator.telegram.text import Text
 
-UPDATES_AT_ONCE = 100  # the most that Telegram gives
+UPDATES_AT_ONCE = 50  # Telegram gives up to 100; so many are read within about a millisecond
 
 
 class ApiFailed(Exception):

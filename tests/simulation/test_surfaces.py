@@ -1,0 +1,19 @@
+"""A bot under everybody's eyes and a hostile Telegram, beside the same bot alone: benchmarks/bench_surfaces.py, judged.
+
+The suite has its smaller sister, a run whose Telegram answers garbage: tests/integration/test_trading_surfaces.py.
+"""
+
+import pytest
+
+from benchmarks.bench_surfaces import MODES, compare, faults_of
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", MODES)
+def test_queues_hold_and_every_order_leaves(mode: str) -> None:
+    """Whatever ails Telegram: no inbox is half full, no order is lost on its way, and everybody was served."""
+    runs = compare(seconds=8.0, rounds=1, modes=(mode,))
+    assert [each["mode"] for each in runs] == [mode, None]
+    for each in runs:
+        assert faults_of(each) == []
+        assert len(each["out_us"]) > 20, "hardly an order was sent: this shows nothing"
