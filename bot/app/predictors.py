@@ -18,7 +18,7 @@ from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, BookBatch, ForecastBatch, TradeBatch
 from bot.ports import MarketHistory, Predictor
-from bot.runtime.settings import InstrumentSettings, Settings
+from bot.runtime.settings import FeatureSettings, InstrumentSettings, PredictorSettings, Settings
 from bot.store.book_history import BookHistory
 from bot.store.mark_history import read_marks
 from bot.store.market_dataset import Dataset
@@ -73,7 +73,7 @@ def check_predictor(settings: Settings, strategy: Strategy[Any]) -> None:
     if strategy.wants_forecasts and settings.predictor.kind == "artifact":
         names = [each.name for each in settings.market.instruments]
         told = _read(settings, settings.predictor.path, names)
-        _check_strategy(strategy, told.horizons_ns, told.answer_names, told.name)
+        check_strategy(strategy, told.horizons_ns, told.answer_names, told.name)
         if settings.predictor.shadow is not None:
             _read(settings, settings.predictor.shadow, names)
     elif strategy.wants_forecasts:
@@ -92,7 +92,7 @@ def make_predictors(settings: Settings, strategy: Strategy[Any], market: Histori
     shadows = {} if chosen.shadow is None else _of_artifact(settings, chosen.shadow, market)[0]
     if chosen.kind == "artifact":
         made, told = _of_artifact(settings, chosen.path, market)
-        _check_strategy(strategy, told.horizons_ns, told.answer_names, told.name)
+        check_strategy(strategy, told.horizons_ns, told.answer_names, told.name)
         return Predictors(by_name=dict(made), shadows=shadows, model_id=told.name, told=told)
     plain: dict[str, Predictor | None] = {name: _make_ewma(settings, strategy) for name in names}
     model_id = next(each.model_id for each in plain.values() if each is not None)
@@ -101,7 +101,7 @@ def make_predictors(settings: Settings, strategy: Strategy[Any], market: Histori
 
 def _make_ewma(settings: Settings, strategy: Strategy[Any]) -> Predictor:
     chosen = settings.predictor
-    _check_strategy(strategy, chosen.horizons, (), "ewma_vol")
+    check_strategy(strategy, chosen.horizons, (), "ewma_vol")
     if chosen.calibration == "online":
         raise ConfigError('predictor.calibration = "online": of an artifact alone; leave it out for ewma_vol')
     try:
@@ -117,8 +117,12 @@ def _make_ewma(settings: Settings, strategy: Strategy[Any]) -> Predictor:
         raise ConfigError(f"predictor: {error}") from error
 
 
-def _check_strategy(strategy: Strategy[Any], horizons_ns: Sequence[int], answers: Sequence[str], model: str) -> None:
-    """Refuse a strategy that needs what the model does not say."""
+def check_strategy(strategy: Strategy[Any], horizons_ns: Sequence[int], answers: Sequence[str], model: str) -> None:
+    """Refuse a strategy that needs what the model does not say.
+
+    Raises:
+        ConfigError: it does.
+    """
     missing = [format_duration(horizon) for horizon in strategy.horizons_ns if horizon not in horizons_ns]
     if missing and model == "ewma_vol":
         raise ConfigError(
@@ -139,15 +143,23 @@ def _check_strategy(strategy: Strategy[Any], horizons_ns: Sequence[int], answers
 
 
 def _read(settings: Settings, path: Path, names: Sequence[str]) -> Told:
-    """Return what an artefact says, if it can be used for these instruments with these settings."""
-    told = read_told(find_artifact(path), trusted=_trusted(settings))
+    return read_artifact(find_artifact(path), names, settings.predictor, settings.features)
+
+
+def read_artifact(path: Path, names: Sequence[str], predictor: PredictorSettings, features: FeatureSettings) -> Told:
+    """Return what an artefact says, if it can be used for these instruments with these settings.
+
+    Raises:
+        ConfigError, DataError: it cannot, or is refused.
+    """
+    told = read_told(path, trusted=trusted_keys(predictor))
     strange = [name for name in names if name not in told.instruments]
     if strange:
         raise ConfigError(
             f"{told.name}: was not trained on {', '.join(strange)}, only on {', '.join(told.instruments)}; trade "
             "those, or train on what you trade"
         )
-    interval_ns = settings.features.funding_interval
+    interval_ns = features.funding_interval
     if told.schema.funding_interval_ns != interval_ns:
         raise ConfigError(
             f"features.funding_interval = {format_duration(interval_ns)}: {told.name} was trained with "
@@ -162,10 +174,10 @@ def _of_artifact(settings: Settings, path: Path, market: Histories) -> tuple[dic
         _check_source(told, instrument.name, history)
     # Torch is imported here, by whoever computes forecasts in this very process, and by nobody else.
     engine = import_module("models.serving.engine").open_engine(
-        find_artifact(path), threads=settings.predictor.threads, trusted=_trusted(settings)
+        find_artifact(path), threads=settings.predictor.threads, trusted=trusted_keys(settings.predictor)
     )
     make = import_module("models.serving.predictor").ArtifactPredictor
-    calibration = _calibration(settings, told)
+    calibration = calibration_params(settings.predictor, told)
     return {
         instrument.name: make(
             engine,
@@ -178,8 +190,12 @@ def _of_artifact(settings: Settings, path: Path, market: Histories) -> tuple[dic
     }, told
 
 
-def _calibration(settings: Settings, told: Told) -> CalibrationParams | None:
-    chosen = settings.predictor
+def calibration_params(chosen: PredictorSettings, told: Told) -> CalibrationParams | None:
+    """Return how intervals follow their own coverage; None where they do not.
+
+    Raises:
+        ConfigError: this model's cannot.
+    """
     if chosen.calibration == "off" or not told.horizons_ns:
         return None
     odd = [each for each in told.horizons_ns if each % told.decision_ns]
@@ -267,8 +283,9 @@ def _reference(settings: Settings, told: Told, market: Histories) -> Iterator[Ba
         yield from slab.bars.values()
 
 
-def _trusted(settings: Settings) -> frozenset[str] | None:
-    keys = settings.predictor.trusted
+def trusted_keys(predictor: PredictorSettings) -> frozenset[str] | None:
+    """Return the keys one of which must have signed an artefact; None where any artefact is taken."""
+    keys = predictor.trusted
     return frozenset(key.lower() for key in keys) if keys else None
 
 

@@ -137,6 +137,8 @@ class Outcome:
     request_id: int
     answers: Sequence[Answered]  # empty where there is no opinion
     reason: str = ""  # why there is none: late, wrong, gone
+    model_id: str = ""  # whom it was asked of
+    took_ns: int = 0  # from the question to what became of it
 
 
 def seal(request_id: int, body: bytes, kind: int = 0) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
+import numpy as np
 import structlog
 
 from bot.core.inference_frames import (
@@ -43,6 +44,7 @@ from bot.runtime.env import SharedProcess
 log = structlog.get_logger()
 
 MODULE = "models.serving.process"
+NEWS = ("died", "switched_off", "swapped", "successor_failed")
 _REFUSED = 2**64 - 1
 _QUEUE_MAX = 4_096  # messages that wait for room before the process is taken for stuck
 
@@ -251,6 +253,7 @@ class _Question:
 
     decisions: Sequence[Decision]
     asked_ns: int
+    model_id: str
 
 
 class History:
@@ -274,6 +277,18 @@ class History:
         """Return what there is, a stretch for each instrument and scale."""
         return [self._rows[key] for key in sorted(self._rows)]
 
+    def count(self, instrument: int, scale: int) -> int:
+        """Return how many of the newest rows of a scale of an instrument are whole, one after another."""
+        rows = self._rows.get((instrument, scale))
+        if rows is None:
+            return 0
+        broken = np.flatnonzero(~np.isfinite(rows.values).all(axis=1))
+        return len(rows.close_ns) - (int(broken[-1]) + 1 if len(broken) else 0)
+
+    def suffices(self, shape: Shape) -> bool:
+        """Return whether what is kept would warm an artefact of this shape up."""
+        return all(need <= keep for need, keep in zip(shape.needs, self._keep, strict=True))
+
 
 class InferenceService:
     """Keeps one artefact answering.
@@ -284,6 +299,7 @@ class InferenceService:
         history: what a process that starts is told; the caller adds rows before it asks.
         now_ns: the time.
         on_process: told of each process that starts and ends, to have its descriptor watched.
+        on_news: told what an operator should hear: a word of `NEWS`, and a line about it.
         module: what is run.
     """
 
@@ -296,11 +312,13 @@ class InferenceService:
         history: History,
         now_ns: int,
         on_process: Callable[[InferenceProcess, bool], None] = lambda process, is_there: None,
+        on_news: Callable[[str, str], None] = lambda what, text: None,
         module: str = MODULE,
     ) -> None:
         self.counts = Counts()
         self._settings, self._module, self._history = settings, module, history
-        self._on_process = on_process
+        self._on_process, self._on_news = on_process, on_news
+        self.last_reason = ""  # why the last process died, or the last answer was refused
         self._next_id = 1
         self._questions: dict[int, _Question] = {}
         self._given_up: dict[int, None] = {}  # in the order in which they were
@@ -324,6 +342,28 @@ class InferenceService:
     def is_ready(self) -> bool:
         """Return whether a question would be answered."""
         return not self.is_off and self._process is not None and self._process.phase is Phase.READY
+
+    @property
+    def trouble(self) -> str:
+        """Return why no question would be answered now, "" if one would."""
+        if self.is_off:
+            return f"switched off after {self._faults} wrong answers in a row ({self.last_reason})"
+        if self._process is None:
+            return f"{self.last_reason}; it is started again"
+        match self._process.phase:
+            case Phase.STARTING:
+                return "it is being loaded"
+            case Phase.WARMING:
+                return "it is told the past"
+            case Phase.GONE:
+                return self._process.reason
+            case Phase.READY:
+                return ""
+
+    @property
+    def is_loaded(self) -> bool:
+        """Return whether the artefact has passed its recorded answers, in a process that lives."""
+        return self._process is not None and self._process.phase in (Phase.WARMING, Phase.READY)
 
     @property
     def processes(self) -> list[InferenceProcess]:
@@ -351,11 +391,14 @@ class InferenceService:
         if self.is_off or not decisions:
             self._tell(process, rows, now_ns)
             return None
-        much = [each for each in rows if len(each.close_ns) > TOGETHER_MAX]
-        self._tell(process, much, now_ns)
-        rows = [each for each in rows if len(each.close_ns) <= TOGETHER_MAX]
+        if any(len(each.close_ns) > TOGETHER_MAX for each in rows):
+            self._tell(process, rows, now_ns)
+            process.phase = Phase.WARMING  # it answers when it has taken so much in
+            return None
         request_id = self._take_id()
-        self._questions[request_id] = _Question(decisions=tuple(decisions), asked_ns=now_ns)
+        self._questions[request_id] = _Question(
+            decisions=tuple(decisions), asked_ns=now_ns, model_id=process.shape.model_id
+        )
         process.send(Request(request_id=request_id, rows=rows, decisions=decisions), now_ns)
         return request_id
 
@@ -363,7 +406,7 @@ class InferenceService:
         """Let another artefact take over once it is loaded, has passed its recorded answers, and is warm.
 
         Raises:
-            DataError: it reads other features or scales than those that are computed.
+            DataError: it reads other features or scales than those that are computed, or needs more of the past.
         """
         for name in ("schema_hash", "features", "scales", "scale_ns", "instruments"):
             if getattr(shape, name) != getattr(self._shape, name):
@@ -371,6 +414,10 @@ class InferenceService:
                     f"{shape.model_id}: its {name.replace('_', ' ')} differ from those that {self._shape.model_id} is "
                     "served with; restart with it instead"
                 )
+        if not self._history.suffices(shape):
+            raise DataError(
+                f"{shape.model_id}: needs more of the past than is kept for {self._shape.model_id}; restart with it"
+            )
         self._drop_successor("another one is wanted")
         self._successor = self._start(path, shape, now_ns)
 
@@ -418,7 +465,7 @@ class InferenceService:
             self._backoff_ns = self._settings.backoff_first_ns
             log.info("inference.ready", model_id=process.shape.model_id, pid=process.pid)
         for request_id, each in answers:
-            self._answered(process, request_id, each)
+            self._answered(process, request_id, each, now_ns)
         if process.is_stuck(now_ns):
             process.kill("it has been silent for too long")
 
@@ -437,7 +484,7 @@ class InferenceService:
                 part = part_of(each, start, start + ROWS_MAX)
                 process.send(Request(request_id=request_id, rows=[part], decisions=()), now_ns)
 
-    def _answered(self, process: InferenceProcess, request_id: int, answers: Sequence[Answered]) -> None:
+    def _answered(self, process: InferenceProcess, request_id: int, answers: Sequence[Answered], now_ns: int) -> None:
         question = self._questions.pop(request_id, None)
         if question is None or process is not self._process:
             self.counts.discarded += request_id in self._given_up and bool(answers)
@@ -447,26 +494,41 @@ class InferenceService:
         if fault is None:
             self._faults = 0
             self.counts.answered += 1
-            self._outcomes.append(Outcome(request_id=request_id, answers=answers))
+            self._settle(request_id, question, answers, "", now_ns)
             return
         self._faults += 1
+        self.last_reason = fault
         self.counts.wrong += 1
         self.counts.blame(fault)
-        self._outcomes.append(Outcome(request_id=request_id, answers=(), reason=fault))
+        self._settle(request_id, question, (), fault, now_ns)
         log.warning("inference.refused", model_id=self.model_id, reason=fault, in_a_row=self._faults)
         if self._faults >= self._settings.faults_max:
             self.is_off = True
             log.error("inference.switched_off", model_id=self.model_id, reason=fault, in_a_row=self._faults)
+            self._on_news("switched_off", f"{self.model_id} was wrong {self._faults} times in a row: {fault}")
+
+    def _settle(
+        self, request_id: int, question: _Question, answers: Sequence[Answered], reason: str, now_ns: int
+    ) -> None:
+        self._outcomes.append(
+            Outcome(
+                request_id=request_id,
+                answers=answers,
+                reason=reason,
+                model_id=question.model_id,
+                took_ns=now_ns - question.asked_ns,
+            )
+        )
 
     def _give_up_late(self, now_ns: int) -> None:
         late = [
             number for number, each in self._questions.items() if now_ns - each.asked_ns >= self._settings.deadline_ns
         ]
         for request_id in late:
-            del self._questions[request_id]
+            question = self._questions.pop(request_id)
             self._given_up[request_id] = None
             self.counts.late += 1
-            self._outcomes.append(Outcome(request_id=request_id, answers=(), reason="late"))
+            self._settle(request_id, question, (), "late", now_ns)
         while len(self._given_up) > _QUEUE_MAX:
             self._given_up.pop(next(iter(self._given_up)))
 
@@ -500,25 +562,30 @@ class InferenceService:
         self._faults = 0
         self.counts.swaps += 1
         log.info("inference.swapped", model_id=successor.shape.model_id, pid=successor.pid)
+        if before is None or before.path != successor.path:
+            self._on_news("swapped", f"{successor.shape.model_id} answers from now on")
         if before is not None:
             self._bury(before, "another took its place")
 
     def _drop_successor(self, reason: str) -> None:
         if self._successor is not None:
-            log.error("inference.successor_failed", model_id=self._successor.shape.model_id, reason=reason)
+            model_id = self._successor.shape.model_id
+            log.error("inference.successor_failed", model_id=model_id, reason=reason)
+            self._on_news("successor_failed", f"{model_id} does not take over: {reason}; {self.model_id} answers on")
             self._bury(self._successor, reason)
             self.counts.blame(reason)
             self._successor = None
 
     def _mourn(self, process: InferenceProcess, now_ns: int) -> None:
         log.error("inference.died", model_id=self.model_id, pid=process.pid, reason=process.reason)
+        self._on_news("died", f"{self.model_id}: {process.reason}")
+        self.last_reason = process.reason
         self.counts.deaths += 1
         self.counts.blame(process.reason)
         self._bury(process, process.reason)
         self._process = None
         for request_id in list(self._questions):
-            del self._questions[request_id]
-            self._outcomes.append(Outcome(request_id=request_id, answers=(), reason="gone"))
+            self._settle(request_id, self._questions.pop(request_id), (), "gone", now_ns)
         self._start_again_ns = now_ns + self._backoff_ns
         self._backoff_ns = min(2 * self._backoff_ns, self._settings.backoff_max_ns)
 

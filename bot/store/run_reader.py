@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-from sqlalchemy import Column, Engine, Table, create_engine, inspect, select
+from sqlalchemy import Column, ColumnElement, Engine, Table, create_engine, inspect, select
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from bot.domain.errors import DataError
 from bot.store import tables
+from bot.store.tape_parts import read_rows
 
 
 def open_ledger(directory: Path) -> Engine:
@@ -63,7 +63,7 @@ class RunReader:
         if name in tables.LATER and name not in self._names():
             return pd.DataFrame(columns=[c.name for c in table.columns])
         key = table.c.seq if "seq" in table.c else next(iter(table.primary_key.columns))
-        present = select(*self._columns(table)).order_by(key)
+        present = select(*self._columns(table)).where(*self._within(table)).order_by(key)
         return pd.DataFrame(self._rows(present), columns=[c.name for c in table.columns])
 
     def fills(self) -> pd.DataFrame:
@@ -76,29 +76,22 @@ class RunReader:
             intents, (intents.c.client_order_id == fills.c.client_order_id) & (intents.c.kind == "submit")
         )
         columns = (*self._columns(fills), intents.c.decision_id, intents.c.mark_price)
-        query = select(*columns).select_from(joined).order_by(fills.c.seq)
+        query = select(*columns).select_from(joined).where(*self._within(fills)).order_by(fills.c.seq)
         return pd.DataFrame(self._rows(query), columns=[*(c.name for c in fills.columns), "decision_id", "mark_price"])
 
     def tape(self) -> pd.DataFrame:
         """Return the bars with position and profit; empty where the run closed none."""
-        path = self.directory / "tape.parquet"
-        if not path.is_file():
+        table = read_rows(self.directory, "tape")
+        if table is None:
             return pd.DataFrame(columns=["instrument", *_TAPE])
-        try:
-            frame: pd.DataFrame = pq.read_table(path).to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: damaged ({error})") from error
+        frame: pd.DataFrame = table.to_pandas()
         return frame
 
     def forecasts(self) -> dict[str, dict[str, Any]]:
         """Return by instrument what `report.run_data.ForecastTable` is made of; empty without a model."""
-        path = self.directory / "forecasts.parquet"
-        if not path.is_file():
+        table = read_rows(self.directory, "forecasts")
+        if table is None:
             return {}
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: damaged ({error})") from error
         about = msgspec.json.decode((table.schema.metadata or {})[b"forecasts"])
         horizons, levels = tuple(about["horizons_ns"]), tuple(about["levels"])
         if not horizons:
@@ -120,6 +113,10 @@ class RunReader:
                 "importance": _flat(part["importance"]).reshape(rows, len(about["scales_ns"])),
             }
         return found
+
+    def _within(self, table: Table) -> list[ColumnElement[bool]]:
+        """Return what picks this run's rows of a table: nothing, where the ledger is of this run alone."""
+        return []
 
     def close(self) -> None:
         """Release the database."""

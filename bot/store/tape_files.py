@@ -23,22 +23,22 @@ def combine_tape_hashes(tape: str, forecasts: str) -> str:
     return xxhash.xxh3_128_hexdigest((tape + forecasts).encode())
 
 
-def forecast_hash(directory: Path) -> str:
-    """Return the hash of the forecasts that a run's directory holds.
+def forecast_hash(directory: Path, name: str = "forecasts.parquet") -> str:
+    """Return the hash of the forecasts that a run's directory holds in the file of that name.
 
     Raises:
         DataError: the file is damaged.
     """
     digest = ColumnDigest("forecasts")
-    path = directory / "forecasts.parquet"
+    path = directory / name
     if path.is_file():
         try:
             for group in range((file := pq.ParquetFile(path)).num_row_groups):
                 table = file.read_row_group(group)
-                for name in sorted(set(table["instrument"].to_pylist())):
-                    mine = table.filter(pc.equal(table["instrument"], name))
+                for instrument in sorted(set(table["instrument"].to_pylist())):
+                    mine = table.filter(pc.equal(table["instrument"], instrument))
                     fields = [field for field in _FORECAST_FIELDS if field in table.column_names]
-                    digest.update({f"{name}.{field}": _column(mine, field) for field in fields})
+                    digest.update({f"{instrument}.{field}": _column(mine, field) for field in fields})
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: damaged ({error})") from error
     return digest.hexdigest()
@@ -91,7 +91,7 @@ class TapeWriter(_GroupWriter):
     def write(self, rows: TapeRows) -> None:
         columns = {name: getattr(rows, name) for name in TAPE_FIELDS}
         self._digests.setdefault(rows.instrument, ColumnDigest(rows.instrument)).update(columns)
-        self.add(pa.table({"instrument": _repeat(rows.instrument, len(rows.close_ns))} | columns))
+        self.add(tape_table(rows))
 
     def hash(self) -> str:
         return "".join(self._digests[name].hexdigest() for name in sorted(self._digests))
@@ -105,27 +105,41 @@ class ForecastWriter(_GroupWriter):
         self._digest = ColumnDigest("forecasts")
 
     def write(self, forecasts: ForecastBatch) -> None:
-        rows, name = len(forecasts), forecasts.instrument.name
-        wide = {"quantiles": forecasts.quantiles, "importance": forecasts.importance, "answers": forecasts.answers}
-        lists = {field: values.reshape(rows, -1) for field, values in wide.items() if values.size}
-        fields = {"close_ns": forecasts.close_ns, "known_ns": forecasts.known_ns} | lists
+        fields = {"close_ns": forecasts.close_ns, "known_ns": forecasts.known_ns} | _lists(forecasts)
+        name = forecasts.instrument.name
         self._digest.update({f"{name}.{field}": values.ravel() for field, values in fields.items()})
-        columns = {
-            "instrument": _repeat(name, rows),
-            "close_ns": forecasts.close_ns,
-            "known_ns": forecasts.known_ns,
-        } | {field: _fixed_list(values) for field, values in lists.items()}
-        description = {
-            "model_id": forecasts.model_id,
-            "scale_ns": forecasts.scale_ns,
-            "horizons_ns": forecasts.horizons_ns,
-            "levels": forecasts.levels,
-            "scales_ns": forecasts.scales_ns,
-        } | ({"answer_names": forecasts.answer_names} if forecasts.answer_names else {})
-        self.add(pa.table(columns, metadata={"forecasts": msgspec.json.encode(description)}))
+        self.add(forecast_table(forecasts))
 
     def hash(self) -> str:
         return self._digest.hexdigest()
+
+
+def tape_table(rows: TapeRows) -> pa.Table:
+    """Return a stretch of the tape as the file has it."""
+    columns = {name: getattr(rows, name) for name in TAPE_FIELDS}
+    return pa.table({"instrument": _repeat(rows.instrument, len(rows.close_ns))} | columns)
+
+
+def forecast_table(forecasts: ForecastBatch) -> pa.Table:
+    """Return forecasts as the file has them; what they are of is in the schema's metadata."""
+    columns = {
+        "instrument": _repeat(forecasts.instrument.name, len(forecasts)),
+        "close_ns": forecasts.close_ns,
+        "known_ns": forecasts.known_ns,
+    } | {field: _fixed_list(values) for field, values in _lists(forecasts).items()}
+    description = {
+        "model_id": forecasts.model_id,
+        "scale_ns": forecasts.scale_ns,
+        "horizons_ns": forecasts.horizons_ns,
+        "levels": forecasts.levels,
+        "scales_ns": forecasts.scales_ns,
+    } | ({"answer_names": forecasts.answer_names} if forecasts.answer_names else {})
+    return pa.table(columns, metadata={"forecasts": msgspec.json.encode(description)})
+
+
+def _lists(forecasts: ForecastBatch) -> dict[str, Any]:
+    wide = {"quantiles": forecasts.quantiles, "importance": forecasts.importance, "answers": forecasts.answers}
+    return {field: values.reshape(len(forecasts), -1) for field, values in wide.items() if values.size}
 
 
 def _repeat(text: str, count: int) -> pa.Array:

@@ -103,6 +103,7 @@ def test_a_shadow_is_recorded_and_changes_nothing(cache: Path, artefact: Path, t
         ("longctx", None, "allocation", "{}"),
         ("trading", None, "regime", "{least=0.34}"),
         ("trading", None, "risk_budget", "{budget=0.002}"),
+        ("trading", None, "risk_budget", "{budget=0.002, by='drawdown'}"),
         ("lstm", (POINT,), "multiscale", "{cost_bps=0, kelly_fraction=1, band=0.05}"),
     ],
 )

@@ -53,7 +53,7 @@ class Live:
             service=self.service,
             form=Form(shape=shape, horizons_ns=told.horizons_ns, levels=told.levels, answer_names=told.answer_names),
             engines={INSTRUMENT.name: FeatureEngine(told.schema, INSTRUMENT)},
-            trust={INSTRUMENT.name: trust},
+            make_trust=lambda: {INSTRUMENT.name: trust},
             instruments={INSTRUMENT.name: INSTRUMENT},
             now_ns=time.time_ns,
             monotonic_ns=time.monotonic_ns,

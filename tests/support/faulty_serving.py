@@ -34,7 +34,7 @@ FAULTS = (
     "kill",
     "memory",
 )
-LATE_S = 0.6
+LATE_S = float(os.environ.get("BOT_TEST_LATE_S", "0.6"))  # more on a machine that is short of time
 
 
 def fault_of(request_id: int, faults: list[str]) -> str | None:
