@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from bot.domain.errors import InvariantBroken
@@ -16,13 +17,21 @@ class Inbox(Generic[M]):
     full means that the actor has stopped working: an error, not a reason to lose a message.
 
     It differs from `asyncio.Queue` in that its one reader takes all there is at once: a burst costs one wake-up.
+
+    Attributes:
+        taken: messages that its reader has taken since the start.
+        deepest: the most that ever waited at once.
+        on_take: told of what the reader takes, as it takes it; None for nobody.
     """
 
-    __slots__ = ("_items", "_reader", "_writers", "bound", "name")
+    __slots__ = ("_items", "_reader", "_writers", "bound", "deepest", "name", "on_take", "taken")
 
     def __init__(self, name: str, *, bound: int) -> None:
         self.name = name
         self.bound = bound
+        self.taken = 0
+        self.deepest = 0
+        self.on_take: Callable[[Sequence[M]], None] | None = None
         self._items: list[M] = []
         self._reader: asyncio.Future[None] | None = None
         self._writers: deque[asyncio.Future[None]] = deque()
@@ -67,6 +76,10 @@ class Inbox(Generic[M]):
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
         messages, self._items = self._items, []
+        self.taken += len(messages)
+        self.deepest = max(self.deepest, len(messages))
+        if self.on_take is not None:
+            self.on_take(messages)
         while self._writers:
             room = self._writers.popleft()
             if not room.done():
