@@ -81,7 +81,7 @@ soak: venv
 RESULTS ?= runs/results
 results: venv
 	$(BIN)/python -m benchmarks.results_models --out $(RESULTS) --evaluate
-	$(BIN)/python -m benchmarks.results_table $(RESULTS)/done.json $(RESULTS)/found/results.json $(RESULTS)/pictures
+	$(BIN)/python -m benchmarks.results_table $(RESULTS) --pictures $(RESULTS)/pictures
 
 # --- the checks: `make -k check` runs them all past a failure ---------------------------------------------------------
 

@@ -8,14 +8,19 @@ from pathlib import Path
 
 from benchmarks import (
     bench_data,
+    bench_decision,
+    bench_deliveries,
     bench_emulator,
     bench_features,
     bench_gpu,
+    bench_inference,
     bench_live,
     bench_models,
+    bench_reconnect,
     bench_replay,
     bench_samples,
     bench_streams,
+    bench_surfaces,
     bench_trading,
     bench_venue,
 )
@@ -61,9 +66,10 @@ def market_figures() -> list[Figure]:
 
 
 def stream_figures() -> list[Figure]:
-    """Measure the venue's messages: to rows from memory, and through a socket to the aggregator's inbox."""
+    """Measure the venue's messages: to rows from memory, through a socket to an inbox, and back after a cut."""
     figures = run_all("benchmarks.bench_streams", bench_streams.BENCHMARKS)
-    return figures + run_all("benchmarks.bench_live", bench_live.BENCHMARKS)
+    figures += run_all("benchmarks.bench_live", bench_live.BENCHMARKS)
+    return figures + run_all("benchmarks.bench_reconnect", bench_reconnect.BENCHMARKS)
 
 
 def gpu_figures(benchmarks: Benchmarks) -> list[Figure]:
@@ -74,19 +80,35 @@ def gpu_figures(benchmarks: Benchmarks) -> list[Figure]:
     return run_all("benchmarks.bench_gpu", benchmarks)
 
 
+def inference_figures() -> list[Figure]:
+    """Measure forecasts of a replay and live, through the process; and on the GPU where there is one."""
+    return run_all("benchmarks.bench_inference", bench_inference.BENCHMARKS) + gpu_figures(bench_gpu.INFERENCE)
+
+
 GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
     "replay": ("Replay benchmarks", replay_figures),
     "venue": ("Venue model benchmarks", lambda: run_all("benchmarks.bench_venue", bench_venue.BENCHMARKS)),
     "streams": ("Market stream benchmarks", stream_figures),
     "trading": ("Order path benchmarks", lambda: run_all("benchmarks.bench_trading", bench_trading.BENCHMARKS)),
+    "deliveries": (
+        "Delivery record benchmarks",
+        lambda: run_all("benchmarks.bench_deliveries", bench_deliveries.BENCHMARKS),
+    ),
+    "surfaces": ("What being watched costs an order", bench_surfaces.figures),
     "market": ("Market data benchmarks", market_figures),
     "emulator": (
         "Emulator benchmarks",
         lambda: run_all("benchmarks.bench_emulator", bench_emulator.BENCHMARKS),
     ),
-    "models": ("Model benchmarks", lambda: run_all("benchmarks.bench_models", bench_models.BENCHMARKS)),
+    "models": (
+        "Model benchmarks",
+        lambda: (
+            run_all("benchmarks.bench_models", bench_models.BENCHMARKS)
+            + run_all("benchmarks.bench_decision", bench_decision.BENCHMARKS)
+        ),
+    ),
     "attention": ("Attention on a GPU", lambda: gpu_figures(bench_gpu.ATTENTION)),
-    "inference": ("Forecasts on a GPU", lambda: gpu_figures(bench_gpu.INFERENCE)),
+    "inference": ("Inference benchmarks", inference_figures),
     "train": ("Training on a GPU", lambda: gpu_figures(bench_gpu.TRAIN)),
     "data": ("Import and storage benchmarks", lambda: run_all("benchmarks.bench_data", bench_data.BENCHMARKS)),
 }

@@ -23,6 +23,7 @@ from bot.domain.ledger import LedgerEntry, RiskDenied
 from bot.domain.market import BarBatch, ForecastBatch, FundingBatch, MarketUpdate, TradeBatch
 from bot.domain.operation import CommandDone, Notice, OperatorCommand, Snapshot
 from bot.domain.orders import AccountEvent, Action, Command
+from bot.domain.venue_records import BookingRecord
 
 T = TypeVar("T")
 
@@ -131,6 +132,16 @@ class AccountVenue(Protocol):
             why: for the logs.
             since_ms: by the venue's clock, up to when all executions are booked; 0 for never yet.
         """
+
+
+class BookingSource(Protocol):
+    """The venue's own ledger of the account."""
+
+    async def bookings(self, from_ms: int, to_ms: int) -> tuple[BookingRecord, ...] | str:
+        """Return its lines of a span, instruments by our names; or why they cannot be had."""
+
+    async def tell_executions(self, from_ms: int, to_ms: int) -> None:
+        """Let the executions of a span come home, those that were told before left out."""
 
 
 class Predictor(Protocol):
@@ -279,6 +290,18 @@ class NoticeSink(Protocol):
 
     def tell(self, notice: Notice) -> None:
         """Take a notice and return at once. What cannot be kept is dropped by the sink's policy, and counted."""
+
+
+class DeliveryLog(Protocol):
+    """Where what actors are told is noted."""
+
+    def note(self, actor: str, verb: str, value: Any, kind: str = "") -> None:
+        """Note something and return at once; never raises, whatever becomes of the note.
+
+        Args:
+            verb: a `core.deliveries.Verb`.
+            kind: of a value that is no message.
+        """
 
 
 class LedgerQueries(Protocol):

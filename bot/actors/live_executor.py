@@ -15,11 +15,13 @@ import structlog
 
 from bot.actors.inbox import Inbox, Stop
 from bot.core.calendar import Class
+from bot.core.filters import TRADING, FiltersTold
 from bot.core.marks import MarkSeries
 from bot.core.orders import Notice, Wish
 from bot.core.risk import Mark
 from bot.core.submission.desk import LiveDesk, Work
 from bot.core.submission.messages import (
+    AccountBalanced,
     AccountCompared,
     AccountTold,
     Answered,
@@ -28,6 +30,7 @@ from bot.core.submission.messages import (
     LinkChanged,
     LookedUp,
     PositionSeen,
+    QuoteTold,
 )
 from bot.core.submission.requests import Send, can_rest
 from bot.domain.answers import Answer, AnswerKind, Cause
@@ -37,7 +40,7 @@ from bot.domain.ledger import LedgerEntry
 from bot.domain.market import MarketSlab
 from bot.domain.operation import Flatten, Kill, OperatorCommand, Pause, Resume
 from bot.domain.orders import SubmitOrder
-from bot.ports import AccountVenue, Calendar, Cancelable, LedgerWriter
+from bot.ports import AccountVenue, Calendar, Cancelable, Clock, LedgerWriter
 
 log = structlog.get_logger()
 
@@ -49,6 +52,7 @@ _TICK_NS = 100_000_000  # between two looks at what is due, at the least
 _FLATTEN_NS = 1_000_000_000  # between two looks at whether what is to be flat is
 _COMPARED_WITHIN = 3  # times what is between two comparisons; after that, only exits pass
 _COMPARE_AGAIN_NS = 2_000_000_000  # after a comparison that could not be made, or found something
+_COMPARE_BLIND_NS = 5_000_000_000  # between two while the account's stream is down: they are all that we see
 
 
 class Pulse(StrEnum):
@@ -57,8 +61,10 @@ class Pulse(StrEnum):
     TICK = "tick"  # something may be due
     CHECK = "check"  # it is time to look at what the account is worth
     COMPARE = "compare"  # it is time to compare the account with the venue's
+    COMPARE_AGAIN = "compare_again"  # the last comparison came to nothing, or is all that we see
     MIDNIGHT = "midnight"  # UTC
     FLATTEN = "flatten"  # it is time to see whether what a person wants flat is
+    LEAVE = "leave"  # the run ends: nobody will mind what rests for a target
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +94,8 @@ class LiveExecutor:
         on_entries: sees the entries once they are durable, for those who tell people.
         check_ns: how often equity is looked at.
         compare_ns: how often the account is compared with the venue's.
+        clock: for those outside who ask how things stand: what the actor itself reads is `calendar` alone, so that all
+            that it acts upon can be recorded. None for the same.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class LiveExecutor:
         on_entries: Callable[[Sequence[LedgerEntry]], None] = lambda entries: None,
         check_ns: int = 60_000_000_000,
         compare_ns: int = 60_000_000_000,
+        clock: Clock | None = None,
     ) -> None:
         self.desk = desk
         self.offset_ms: int | None = None
@@ -115,9 +124,11 @@ class LiveExecutor:
         self._inbox = inbox
         self._strategy = strategy
         self._calendar = calendar
+        self._clock = calendar if clock is None else clock
         self._venue = venue
         self._ledger = ledger
         self._marks = {name: MarkSeries(instrument) for name, instrument in instruments.items()}
+        self._quotes: dict[str, QuoteTold] = {}  # where orders are to be kept at the best prices
         self._is_killed = is_killed
         self._doubts = doubts
         self._on_entries = on_entries
@@ -125,9 +136,10 @@ class LiveExecutor:
         self._compare_ns = compare_ns
         self._executed_ms = 0  # up to then all executions are booked
         self._is_comparing = False
+        self._is_again_due = False
         self._link_up_ns = 0  # when the account's stream came last
         self._fed: dict[str, str] = {}  # by instrument, what the gate was told of its data
-        self._flattening: dict[str, str] = {}  # instruments that a person wants flat, and why
+        self._closed: dict[str, str] = {}  # instruments that the venue does not trade now, and its word for that
         self._is_key_refused = False
         self._is_ready = False
         self._timer: Cancelable | None = None
@@ -137,7 +149,7 @@ class LiveExecutor:
     def is_ready(self) -> bool:
         """Return whether the account has been compared since the start, its streams are up, and orders may leave."""
         is_known = self._is_ready and all(self.links.values()) and self.offset_ms is not None
-        return is_known and self._calendar.now_ns() >= self.desk.submissions.creates_from_ns
+        return is_known and self._clock.now_ns() >= self.desk.submissions.creates_from_ns
 
     @property
     def is_settled(self) -> bool:
@@ -149,23 +161,35 @@ class LiveExecutor:
 
     def marks(self) -> dict[str, Mark | None]:
         """Return the newest price of every instrument."""
-        now_ns = self._calendar.now_ns()
-        return {name: series.at(now_ns) for name, series in self._marks.items()}
+        return self._marks_at(self._clock.now_ns())
 
-    async def start(self, *, executed_ms: int, creates_from_ns: int, first_cash: Decimal | None) -> None:
+    def _marks_at(self, now_ns: int) -> dict[str, Mark | None]:
+        return {name: quoted(series.at(now_ns), self._quotes.get(name)) for name, series in self._marks.items()}
+
+    async def start(
+        self,
+        *,
+        executed_ms: int,
+        creates_from_ns: int,
+        first_cash: Decimal | None,
+        first_coins: Mapping[str, Decimal] | None = None,
+    ) -> None:
         """Begin: close or doubt what the last run left, and have the account compared.
 
         Args:
             executed_ms: by the venue's clock, up to when all executions are booked.
             creates_from_ns: before that, what the last epoch signed may still be admitted.
             first_cash: what a new ledger begins with; None for one that is taken up.
+            first_coins: and of other coins.
         """
         now_ns = self._calendar.now_ns()
         self._executed_ms = executed_ms
         if first_cash is not None:
-            await self._carry_out(self.desk.deposit(first_cash, now_ns))
+            await self._carry_out(self.desk.deposit(first_cash, now_ns, first_coins))
         self.troubles["account"] = "the account has not been compared with the venue's yet"
         await self._carry_out(self.desk.recover(now_ns, creates_from_ns=creates_from_ns))
+        if self.desk.orders.state.flattening:  # what the last run was told to do, and has not done
+            self._calendar.schedule((now_ns + _FLATTEN_NS, Class.TIMER, 0, 5), self._inbox.deliver, Pulse.FLATTEN)
         self._schedule(Pulse.CHECK, self._check_ns)
         self._schedule(Pulse.COMPARE, self._compare_ns)
         self._schedule(Pulse.MIDNIGHT, _DAY_NS)
@@ -187,15 +211,17 @@ class LiveExecutor:
             case Wish():
                 self.decided_ns = now_ns
                 self._learn_doubts(message.action.instrument)
-                await self._carry_out(desk.wish(message, self.marks(), now_ns))
+                await self._carry_out(desk.wish(message, self._marks_at(now_ns), now_ns))
             case MarketSlab():
                 self._marks[message.instrument.name].extend(message, now_ns)
             case Answered():
                 await self._carry_out(desk.answered(message.request, message.attempt, message.answer, now_ns))
                 await self._mind_the_key(message.answer, now_ns)
             case AccountTold():
+                told = Work()  # in one transaction: a fill and its fee in another coin, or hundreds of cancels
                 for event in message.events:
-                    await self._carry_out(desk.told(event, now_ns))
+                    told.add(desk.told(event, now_ns))
+                await self._carry_out(told)
             case LookedUp():
                 await self._carry_out(desk.looked_up(message.client_order_id, message.result, now_ns))
             case PositionSeen():
@@ -204,16 +230,24 @@ class LiveExecutor:
                 )
             case AccountCompared():
                 await self._compared(message, now_ns)
+            case AccountBalanced():
+                await self._carry_out(self.desk.balanced(message.balance, message.explained, now_ns))
             case ClockTold():
                 self._hear_clock(message)
             case LinkChanged():
                 await self._link_changed(message, now_ns)
+            case QuoteTold():
+                self._quotes[message.instrument] = message
+            case FiltersTold():
+                await self._refit(message, now_ns)
             case Pulse():
                 await self._pulse(message, now_ns)
             case Asked():
                 await self._obey(message, now_ns)
             case _:
                 raise InvariantBroken(f"the executor has no use for a {type(message).__name__}")
+        if desk.orders.is_due(now_ns):
+            await self._carry_out(desk.work(self._marks_at(now_ns), now_ns))
 
     # --- carrying out -----------------------------------------------------------------------------------------------
 
@@ -225,7 +259,7 @@ class LiveExecutor:
         more: Work | None = None
         if work.send:
             now_ns = self._calendar.now_ns()
-            going, more = self.desk.release(work.send, self.marks(), now_ns)
+            going, more = self.desk.release(work.send, self._marks_at(now_ns), now_ns)
             for send in going:
                 self._let_go(send)
         for wanted in work.look_up:
@@ -268,7 +302,7 @@ class LiveExecutor:
         self._is_key_refused = True
         why = f"the venue refuses the key: {answer.code} {answer.text}"
         log.error("key.refused", code=answer.code, text=answer.text)
-        await self._carry_out(self.desk.halt(why, self.marks(), now_ns))
+        await self._carry_out(self.desk.halt(why, self._marks_at(now_ns), now_ns))
 
     # --- what is due ------------------------------------------------------------------------------------------------
 
@@ -276,18 +310,23 @@ class LiveExecutor:
         match pulse:
             case Pulse.TICK:
                 self._timer = None
-                await self._carry_out(self.desk.tick(self.marks(), now_ns))
+                await self._carry_out(self.desk.tick(self._marks_at(now_ns), now_ns))
             case Pulse.CHECK:
                 self._schedule(pulse, self._check_ns)
-                await self._carry_out(self.desk.observe(self.marks(), now_ns))
+                await self._carry_out(self.desk.observe(self._marks_at(now_ns), now_ns))
             case Pulse.COMPARE:
                 self._schedule(pulse, self._compare_ns)
                 self._compare("it is time to")
+            case Pulse.COMPARE_AGAIN:
+                self._is_again_due = False
+                self._compare("the last comparison came to nothing, or the account's stream is down")
+            case Pulse.LEAVE:
+                self.desk.orders.leave_targets("the bot is stopped", now_ns)
             case Pulse.FLATTEN:
                 await self._flatten_again(now_ns)
             case Pulse.MIDNIGHT:
                 self._schedule(pulse, _DAY_NS)
-                await self._carry_out(self.desk.mark_equity(self.marks(), now_ns))
+                await self._carry_out(self.desk.mark_equity(self._marks_at(now_ns), now_ns))
 
     def _arm(self) -> None:
         """Have the calendar wake us when something is due."""
@@ -313,21 +352,25 @@ class LiveExecutor:
             self._is_comparing = True
             self._venue.compare(why, self._executed_ms)
 
+    def _compare_again(self, at_ns: int) -> None:
+        if not self._is_again_due:
+            self._is_again_due = True
+            self._calendar.schedule((at_ns, Class.TIMER, 0, 4), self._inbox.deliver, Pulse.COMPARE_AGAIN)
+
     async def _compared(self, message: AccountCompared, now_ns: int) -> None:
         self._is_comparing = False
         if message.snapshot is None:
             log.warning("account.not_compared", why=message.why)
             if now_ns - self.compared_ns > _COMPARED_WITHIN * self._compare_ns:
                 self.troubles["account"] = f"the account could not be compared for long: {message.why}"
-            self._calendar.schedule(
-                (now_ns + _COMPARE_AGAIN_NS, Class.TIMER, 0, 4), self._compare, f"it could not be: {message.why}"
-            )
+            self._compare_again(now_ns + _COMPARE_AGAIN_NS)
             return
         self._executed_ms = max(self._executed_ms, message.executed_ms)
         await self._carry_out(self.desk.reconcile(message.snapshot, now_ns))
         self.compared_ns = now_ns
         if self.links.get("account") is False:
             self._note("stream", "the account's stream is down")
+            self._compare_again(now_ns + _COMPARE_BLIND_NS)
         elif (
             message.snapshot.began_ns >= self._link_up_ns
         ):  # what was asked for before it came may have missed something
@@ -345,6 +388,7 @@ class LiveExecutor:
         if not message.is_up:
             # Until it is back and has been compared, what we hold is a guess: only exits pass.
             self.troubles["stream"] = f"the account's stream is down: {message.reason}"
+            self._compare("the account's stream is down")
         elif not was_up:
             self._link_up_ns = now_ns
             self.troubles["stream"] = "the account's stream is back, and has not been compared yet"
@@ -357,6 +401,15 @@ class LiveExecutor:
             self.desk.submissions.set_clock(message.offset_ms)
         self._note("clock", message.trouble)
 
+    async def _refit(self, told: FiltersTold, now_ns: int) -> None:
+        """Hold new orders against today's filters; the strategy rounds to them from now on."""
+        name = told.instrument.name
+        self._closed.pop(name, None)
+        if told.status != TRADING:
+            self._closed[name] = f"the venue's status of {name} is {told.status}"
+        await self._carry_out(self.desk.filters_told(told, now_ns))
+        self._strategy.leave(told)
+
     def _note(self, what: str, trouble: str) -> None:
         if trouble:
             self.troubles[what] = trouble
@@ -368,14 +421,15 @@ class LiveExecutor:
         unsure, fed = self.desk.orders.state.unsure, self._fed.pop(instrument, None)
         if fed is not None and unsure.get(instrument) == fed:
             del unsure[instrument]  # what the account is unsure of stays until it has been compared
-        doubts = [*self.troubles.values(), *self._doubts(instrument)]
+        closed = [self._closed[instrument]] if instrument in self._closed else []
+        doubts = [*self.troubles.values(), *closed, *self._doubts(instrument)]
         if doubts and instrument not in unsure:
             unsure[instrument] = self._fed[instrument] = doubts[0]
 
     # --- a person ---------------------------------------------------------------------------------------------------
 
     async def _obey(self, asked: Asked, now_ns: int) -> None:
-        marks, why = self.marks(), f"{asked.by}: {asked.command.why}"
+        marks, why = self._marks_at(now_ns), f"{asked.by}: {asked.command.why}"
         match asked.command:
             case Kill(is_flattening=is_flattening):
                 await self._carry_out(self.desk.kill(why, marks, now_ns))
@@ -392,7 +446,8 @@ class LiveExecutor:
                         return
                     await self._carry_out(self.desk.re_arm(why, now_ns))
                 self._is_key_refused = False
-                self._flattening.clear()
+                for name in list(self.desk.orders.state.flattening):
+                    await self._carry_out(self.desk.end_flatten(name, why, now_ns))
                 await self._carry_out(self.desk.resume(why, now_ns))
                 asked.done("resumed")
             case Flatten(instrument=instrument):
@@ -404,27 +459,38 @@ class LiveExecutor:
 
     async def _flatten(self, why: str, instrument: str, now_ns: int) -> None:
         names = [instrument] if instrument else sorted(self.desk.orders.state.instruments)
-        if not self._flattening:
+        if not self.desk.orders.state.flattening:
             self._calendar.schedule((now_ns + _FLATTEN_NS, Class.TIMER, 0, 5), self._inbox.deliver, Pulse.FLATTEN)
         for name in names:
-            self._flattening[name] = why
-            await self._carry_out(self.desk.close(name, why, self.marks(), now_ns))
+            await self._carry_out(self.desk.flatten(name, why, self._marks_at(now_ns), now_ns))
 
     async def _flatten_again(self, now_ns: int) -> None:
         """Ask again for what is still held: the exit may have been refused, or not have been let go."""
         state = self.desk.orders.state
-        for name, why in list(self._flattening.items()):
-            live = state.live.get(name, {})
+        for name, why in list(state.flattening.items()):
+            if name not in state.instruments:
+                await self._carry_out(self.desk.end_flatten(name, "it is not traded any more", now_ns))
+                continue
+            live = state.live[name]
             if any(each in state.closing for each in live):
                 continue
-            if not state.position_qty(name) and not live:
-                del self._flattening[name]
+            if not state.closable_qty(name) and not live:
+                if self._is_ready:  # until the account was compared, what looks flat may not be
+                    await self._carry_out(self.desk.end_flatten(name, "it is flat", now_ns))
                 continue
-            await self._carry_out(self.desk.close(name, why, self.marks(), now_ns))
-        if self._flattening:
+            await self._carry_out(self.desk.close(name, why, self._marks_at(now_ns), now_ns))
+        if state.flattening:
             self._calendar.schedule((now_ns + _FLATTEN_NS, Class.TIMER, 0, 5), self._inbox.deliver, Pulse.FLATTEN)
 
     async def _finish(self) -> None:
         """Leave with everything written; what is open at the venue stays, for the next start to take up."""
-        await self._carry_out(self.desk.mark_equity(self.marks(), self._calendar.now_ns()))
+        now_ns = self._calendar.now_ns()
+        await self._carry_out(self.desk.mark_equity(self._marks_at(now_ns), now_ns))
         await self._ledger.commit()
+
+
+def quoted(mark: Mark | None, quote: QuoteTold | None) -> Mark | None:
+    """Return a mark with the best prices, where they are known."""
+    if mark is None or quote is None:
+        return mark
+    return Mark(price=mark.price, ts_ns=mark.ts_ns, bid=quote.bid, ask=quote.ask)

@@ -16,7 +16,7 @@ from bot.core.risk import Mark
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
 from bot.domain.orders import AccountEvent, FundingPaid, OrderFilled, PositionCut, StopKind
-from bot.ports import Calendar, LedgerWriter, TapeRows, Venue
+from bot.ports import Calendar, Cancelable, LedgerWriter, TapeRows, Venue
 
 log = structlog.get_logger()
 
@@ -28,6 +28,10 @@ _SETTLED_AFTER_NS = 10 * 60_000_000_000  # by then every fill of a bar's time ha
 
 class DayEnded:
     """The calendar has reached midnight, UTC."""
+
+
+class WorkDue:
+    """It is time to go on with a target that is not reached yet."""
 
 
 class CheckDue:
@@ -54,7 +58,7 @@ class OrderExecutor:
     def __init__(
         self,
         *,
-        inbox: Inbox[Wish | Sequence[AccountEvent] | MarketSlab | DayEnded | CheckDue | Stop],
+        inbox: Inbox[Wish | Sequence[AccountEvent] | MarketSlab | DayEnded | CheckDue | WorkDue | Stop],
         strategy: Inbox[Any],
         calendar: Calendar,
         orders: Orders,
@@ -80,6 +84,7 @@ class OrderExecutor:
         self._cash = cash
         self._check_ns = check_ns
         self._is_check_due = False  # one is on the calendar
+        self._work_due: tuple[int, Cancelable] | None = None  # likewise
 
     async def run(self) -> None:
         """Serve until told to stop; what is left at the end is recorded as it stands."""
@@ -102,6 +107,9 @@ class OrderExecutor:
                         await self._carry_out(self._orders.mark_equity(self._read_marks(now_ns), now_ns))
                         await self._check(now_ns)
                         self._schedule_midnight(now_ns)
+                    case WorkDue():
+                        self._work_due = None
+                        await self._go_on(now_ns)
                     case CheckDue():
                         self._is_check_due = False
                         await self._check(now_ns)
@@ -115,7 +123,10 @@ class OrderExecutor:
                             if effects.record:  # it is news
                                 self._follow(event)
                             await self._carry_out(effects)
+                        if self._orders.is_due(now_ns):
+                            await self._go_on(now_ns)
                         self._schedule_check(now_ns)
+                self._schedule_work()
 
     async def _carry_out(self, effects: Effects) -> None:
         if effects.record:
@@ -153,6 +164,19 @@ class OrderExecutor:
 
     async def _check(self, now_ns: int) -> None:
         await self._carry_out(self._orders.observe(self._read_marks(now_ns), now_ns, is_check=True))
+
+    async def _go_on(self, now_ns: int) -> None:
+        await self._carry_out(self._orders.work(self._read_marks(now_ns), now_ns))
+
+    def _schedule_work(self) -> None:
+        """Have targets that are not reached yet looked at when it is time to."""
+        due_ns, held = self._orders.due_ns, self._work_due
+        if due_ns is None or (held is not None and held[0] <= due_ns):
+            return
+        if held is not None:
+            held[1].cancel()
+        due = self._calendar.schedule((due_ns, Class.TIMER, 0, 2), self._inbox.deliver, WorkDue())
+        self._work_due = due_ns, due
 
     def _schedule_check(self, now_ns: int) -> None:
         """Have equity looked at on the next round time, as long as it can move by itself."""

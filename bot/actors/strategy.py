@@ -7,7 +7,7 @@ could matter. It never sees a row before the row is known, whatever its slab alr
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from bot.actors.inbox import Inbox, Stop
 from bot.core.calendar import NEVER, Class, Key
 from bot.core.event_rules import format_scale, parse_event_rule
+from bot.core.filters import FiltersTold, refit
 from bot.core.order import Order
 from bot.core.orders import Notice, Wish
-from bot.core.portfolio import apply_fill
+from bot.core.portfolio import apply_fee, apply_fill
 from bot.core.stops import Stops, follow
 from bot.domain.account import Position
 from bot.domain.errors import ConfigError, InvariantBroken
@@ -28,6 +29,7 @@ from bot.domain.orders import (
     Action,
     AmendOpen,
     Exit,
+    FeePaid,
     ForeignFilled,
     OrderFilled,
     PlaceOrder,
@@ -92,7 +94,9 @@ class _ForecastStream:
             self.forecasts = forecasts
             return
         self.skip(now_ns)
-        self.forecasts = ForecastBatch.join([self.forecasts.rows(self.cursor, len(self.forecasts)), forecasts])
+        rest = self.forecasts.rows(self.cursor, len(self.forecasts))
+        # Of another model nothing is left to be told once its successor speaks.
+        self.forecasts = forecasts if rest.model_id != forecasts.model_id else ForecastBatch.join([rest, forecasts])
         self.cursor = 0
 
     def skip(self, now_ns: int) -> None:
@@ -134,7 +138,7 @@ class StrategyHost:
     It is itself the `ports.Context` that the strategy looks through.
     """
 
-    def __init__(self, strategy: StrategySpec, instruments: Sequence[Instrument]) -> None:
+    def __init__(self, strategy: StrategySpec, instruments: Sequence[Instrument], *, first_stream: int = 0) -> None:
         self._strategy = strategy
         self._instruments = {instrument.name: instrument for instrument in instruments}
         self._now_ns = 0
@@ -144,7 +148,7 @@ class StrategyHost:
         self._positions = {name: Position(instrument=name) for name in self._instruments}
         self._orders: dict[str, Order] = {}
         self._stops = {name: Stops() for name in self._instruments}
-        numbers = itertools.count()
+        numbers = itertools.count(first_stream)
         scales: list[int | str] = [*sorted(strategy.scales_ns), *sorted(_one_spelling(strategy))]
         for instrument in instruments:
             for scale in scales:
@@ -234,6 +238,11 @@ class StrategyHost:
                 raise InvariantBroken(f"{self._strategy.name}.columns must return one value for each bar")
             stream.extend(bars, columns, now_ns, self._strategy.lookback)
 
+    def refit(self, told: FiltersTold) -> None:
+        """Let the strategy round orders to an instrument's new filters; its bars keep their own ticks."""
+        name = told.instrument.name
+        self._instruments[name] = refit(self._instruments[name], told.instrument)
+
     def notice(self, notice: Notice, now_ns: int) -> list[Wish]:
         """Fold an event of its own orders into what the strategy believes, tell it, and return what it wants."""
         if now_ns > self._now_ns:
@@ -252,6 +261,9 @@ class StrategyHost:
                 self._positions[event.instrument] = apply_fill(
                     self._positions[event.instrument], side=event.side, price=event.price, qty=event.qty, fee=event.fee
                 )
+            case FeePaid():
+                held = self._positions[event.instrument]
+                self._positions[event.instrument] = apply_fee(held, event, self._instruments[event.instrument])
             case StopsChanged():
                 self._stops[event.instrument] = follow(self._stops[event.instrument], event)
         return self._wishes(self._strategy.tell_event(event), type(event).__name__)
@@ -424,16 +436,38 @@ def _forecast_used(forecasts: ForecastBatch, row: int, *, now_ns: int) -> Foreca
     )
 
 
+class Host(Protocol):
+    """A `StrategyHost`, or several as one."""
+
+    def begin(self, now_ns: int) -> None:
+        """Pass what was known before now."""
+
+    def slab(self, slab: MarketSlab, now_ns: int) -> None:
+        """Append what a slab holds."""
+
+    def refit(self, told: FiltersTold) -> None:
+        """Round to new filters."""
+
+    def notice(self, notice: Notice, now_ns: int) -> list[Wish]:
+        """Tell an event; return what is wanted."""
+
+    def next_key(self) -> Key:
+        """Return the key of the next row that could matter."""
+
+    def walk(self, horizon: Key) -> tuple[list[Wish], int]:
+        """Tell rows before `horizon`, until something is wanted."""
+
+
 class StrategyActor:
     """Async shell around `StrategyHost`: wakes it when the calendar reaches a row that matters."""
 
     def __init__(
         self,
         *,
-        inbox: Inbox[MarketSlab | Notice | Wake | Begin | Stop],
+        inbox: Inbox[MarketSlab | Notice | FiltersTold | Wake | Begin | Stop],
         outbox: Inbox[Any],
         calendar: Calendar,
-        host: StrategyHost,
+        host: "Host",
         is_begun: bool = True,
     ) -> None:
         self._is_begun = is_begun
@@ -467,6 +501,8 @@ class StrategyActor:
                     case MarketSlab():
                         self._host.slab(message, now_ns)
                         is_changed = True
+                    case FiltersTold():
+                        self._host.refit(message)
                     case Begin():
                         self._host.begin(now_ns)
                         self._is_begun = is_changed = True

@@ -36,6 +36,7 @@ from bot.store.live_reader import (
 from bot.store.live_sqlite import SqliteLedger
 from bot.store.migrate import versions
 from bot.store.postgres_ledger import RECONNECT_S, PostgresLedger
+from bot.store.strategy_results import strategy_results
 
 _PAGE_ROWS = 5_000
 
@@ -188,6 +189,8 @@ def describe(where: str) -> dict[str, Any]:
             if epochs is not None:
                 ended = "running, or crashed" if epochs.ended_ns is None else "ended in order"
                 shown |= {"epoch": epochs.epoch, "epoch_began_ns": epochs.started_ns, "epoch_state": ended}
+        if "book_moves" in present:
+            shown |= {f"strategy {name}": text for name, text in strategy_results(connection)}
         for balance in connection.execute(select(tables.balances).order_by("account", "currency")):
             shown[f"balance {balance.account}"] = f"{balance.amount:f} {balance.currency}"
     return shown

@@ -93,7 +93,8 @@ async def _ask_filters(client: PublicClient, host: Host, category: Category, sym
             if error.is_banned or "not listed" in reason:
                 break
         await asyncio.sleep(0.1 * 2**attempt)
-    raise VenueError("no filters", f"{host.rest} does not describe {symbol} ({category}): {reason}")
+    code = "not listed" if "not listed" in reason else "no filters"
+    raise VenueError(code, f"{host.rest} does not describe {symbol} ({category}): {reason}")
 
 
 class Bars:

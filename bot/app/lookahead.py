@@ -171,7 +171,7 @@ class _Check:
         decisions = before.decisions()
         if not decisions:
             raise DataError(
-                f"{self._settings.strategy.name} decides nothing from {iso(self._from_ns)} to {iso(self._to_ns)}, so "
+                f"{self._settings.strategy_name} decides nothing from {iso(self._from_ns)} to {iso(self._to_ns)}, so "
                 "nothing can be said of it; choose a longer range with --from and --to"
             )
         if len(decisions) < 3:
@@ -189,7 +189,7 @@ class _Check:
     ) -> Checked:
         return Checked(
             finding=finding,
-            strategy=self._settings.strategy.name,
+            strategy=self._settings.strategy_name,
             from_ns=self._from_ns,
             to_ns=self._to_ns,
             is_limited=self._is_limited,

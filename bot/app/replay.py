@@ -16,11 +16,12 @@ from bot.actors.inference import Inference
 from bot.actors.ledger import LedgerActor
 from bot.actors.order_executor import OrderExecutor
 from bot.actors.replay_feed import ReplayFeed
-from bot.actors.strategy import StrategyActor, StrategyHost
-from bot.app.limits import protection_limits, risk_limits
+from bot.actors.strategy import StrategyActor
+from bot.app.limits import execution_policy, protection_limits, risk_limits
 from bot.app.outcomes import Interrupted, RunFailed
 from bot.app.predictors import ForecastSpan, Predictors, check_predictor, make_predictors
-from bot.app.run_places import point_latest_at
+from bot.app.run_places import make_run_directory, point_latest_at
+from bot.app.strategy_hosts import make_host
 from bot.app.venue_model import ACCOUNT, BookReader, make_venue_model, open_books
 from bot.core.bars import BarAggregator
 from bot.core.books import differences
@@ -49,7 +50,7 @@ from bot.store.sample_store import ensure_sample, sample_instrument
 from bot.store.store_history import StoreHistory
 from bot.venues.simulated.venue import SimulatedVenue
 from strategies.base import Strategy
-from strategies.registry import make_strategy
+from strategies.registry import make_strategies
 
 log = structlog.get_logger()
 
@@ -87,7 +88,7 @@ def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = 
     Raises:
         ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
     """
-    strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
+    strategy = make_strategies(settings.chosen)
     check_predictor(settings, strategy)  # what is wrong with either is said before a market is made
     return open_data(settings, on_sample_day)
 
@@ -162,14 +163,14 @@ def replay(
         BotError: something the user can mend.
         Interrupted: Ctrl-C.
     """
-    strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
+    strategy = make_strategies(settings.chosen)
     spans = [history.span_ns() for _, history in market]
     start_ns, data_end_ns = min(span[0] for span in spans), max(span[1] for span in spans)
     instruments = [instrument for instrument, _ in market]
     is_bars = [history.source_scale_ns is not None for _, history in market]
     predictors = make_predictors(settings, strategy, market)
     model_id = predictors.model_id
-    directory = _make_run_directory(settings, strategy.name)
+    directory = make_run_directory(settings.run.out, make_run_id(strategy.name), settings.to_toml())
     run_id = directory.name
     store = ReplayStore(
         directory,
@@ -237,24 +238,6 @@ def replay(
     )
 
 
-def _make_run_directory(settings: Settings, label: str) -> Path:
-    """Make a new directory for a run, with its resolved settings in it."""
-    name = make_run_id(label)
-    try:
-        settings.run.out.mkdir(parents=True, exist_ok=True)
-        directory, number = settings.run.out / name, 1
-        while directory.exists():  # another run of this process began within the second
-            number += 1
-            directory = settings.run.out / f"{name}.{number}"
-        directory.mkdir()
-        (directory / "config.toml").write_text(settings.to_toml(), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"run.out = {settings.run.out}: {error.strerror}; choose a directory you may write"
-        ) from error
-    return directory
-
-
 class _Pipeline:
     """The actors of one replay and what lies between them."""
 
@@ -301,7 +284,7 @@ class _Pipeline:
             inbox=strategy_inbox,
             outbox=executor_inbox,
             calendar=calendar,
-            host=StrategyHost(self._strategy, list(instruments.values())),
+            host=make_host(self._strategy, list(instruments.values())),
         )
         executor = OrderExecutor(
             inbox=executor_inbox,
@@ -313,6 +296,8 @@ class _Pipeline:
                 limits=risk_limits(settings.risk),
                 ids=ClientOrderIds(environment="r", epoch=0),
                 protections=Protections(protection_limits(settings.protections)),
+                execution=execution_policy(settings.execution, settings.run.seed),
+                strategies=[each.name for each in self._strategy.parts],
             ),
             venue=venue,
             ledger=ledger,

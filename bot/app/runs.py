@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlalchemy import inspect
 
 from bot.domain.errors import ConfigError, DataError
+from bot.operator.status_client import STATUS_FILE
 from bot.report.fills_bracket import preset_figures
 from bot.report.metrics import compute_metrics
 from bot.report.page import render
 from bot.report.run_data import PRESETS, ForecastTable, PresetFigures, RunData
+from bot.store import tables
 from bot.store.audit import Audit, audit_run
+from bot.store.live_run_reader import LiveRunReader
 from bot.store.migrate import versions
 from bot.store.run_reader import LEDGER_TABLES, RunReader, open_ledger
+from bot.store.strategy_results import strategy_results
 
 _BRACKET = "bracket.json"
 _SIBLING = re.compile(r"\.\./[\w.-]+")  # a run's directory beside another's; the page links to it
@@ -27,9 +32,10 @@ def read_run(directory: Path) -> RunData:
     Raises:
         DataError: it is no finished run, or damaged.
     """
-    reader = RunReader(directory)
+    reader = open_run(directory)
     try:
-        run = reader.run()
+        forecasts = reader.forecasts()
+        run = reader.run() | _told_live(directory, reader, forecasts)
         return RunData(
             run=run,
             start_cash=Decimal(run["start_cash"]),
@@ -41,12 +47,60 @@ def read_run(directory: Path) -> RunData:
             denials=reader.frame("denials"),
             trading_states=reader.frame("trading_states"),
             orders=reader.frame("orders"),
-            forecasts={name: ForecastTable(**parts) for name, parts in reader.forecasts().items()},
+            forecasts={name: ForecastTable(**parts) for name, parts in forecasts.items()},
             fill_model=fill_model_of(directory),
             bracket=kept_bracket(directory, str(run["ledger_hash"])),
         )
     finally:
         reader.close()
+
+
+def open_run(directory: Path) -> RunReader:
+    """Return a reader of a run: of a replay's own ledger, or of its stretch in an account's.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    where = live_ledger_of(directory)
+    if where is None:
+        return RunReader(directory)
+    return LiveRunReader(directory.resolve(), where, is_running=(directory / STATUS_FILE).is_file())
+
+
+def live_ledger_of(directory: Path) -> str | None:
+    """Return where the ledger is that a run of paper or live trading wrote; None for a replay.
+
+    Raises:
+        DataError: it is not where the run's settings say.
+    """
+    settings = _settings_of(directory)
+    if "symbols" not in settings:  # of a replay, or no run at all: whoever reads it says so
+        return None
+    at = settings.get("ledger", {}).get("at")
+    if at:
+        return str(at)
+    if (directory / "ledger.sqlite").is_file():
+        return str(directory)
+    venue = settings.get("venue", {})
+    name = "-".join(str(venue[key]) for key in ("environment", "uid") if venue.get(key))
+    return str(directory.resolve().parent / "ledgers" / Path(name).name)
+
+
+def _told_live(directory: Path, reader: RunReader, forecasts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return what a live run's own directory knows better than a ledger of many runs."""
+    if not isinstance(reader, LiveRunReader):
+        return {}
+    strategy = _settings_of(directory).get("strategy", {})
+    told = {"strategy": strategy.get("name"), "parameters": msgspec.json.encode(strategy.get("params", {})).decode()}
+    model_id = next((parts["model_id"] for parts in forecasts.values()), None)
+    return {key: value for key, value in (told | {"model_id": model_id}).items() if value is not None}
+
+
+def _settings_of(directory: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def write_report(directory: Path) -> dict[str, Any]:
@@ -143,7 +197,15 @@ def describe_ledger(directory: Path) -> dict[str, Any]:
     try:
         run = {name: str(value) if isinstance(value, Decimal) else value for name, value in reader.run().items()}
         balances = reader.frame("balances").itertuples()
-        return run | {f"balance {row.account}": f"{row.amount:f} {row.currency}" for row in balances}
+        run |= {f"balance {row.account}": f"{row.amount:f} {row.currency}" for row in balances}
+        engine = open_ledger(directory)
+        try:
+            with engine.connect() as connection:
+                if tables.book_moves.name in inspect(connection).get_table_names():
+                    run |= {f"strategy {name}": text for name, text in strategy_results(connection)}
+        finally:
+            engine.dispose()
+        return run
     finally:
         reader.close()
 

@@ -24,6 +24,7 @@ import msgspec
 from sqlalchemy import text
 
 from bot.app.outcomes import RunFailed
+from bot.app.verify import verify_run
 from bot.domain.errors import ConfigError
 from bot.domain.ledger import (
     DoubtOpened,
@@ -107,6 +108,7 @@ class Story:
                     self._trade()
                     self._end_in_order()
                 self._compare_with_venue()
+            self._verify()
         except OSError as error:
             raise RunFailed(f"{self._directory}: {error}") from error
         return self._told
@@ -239,6 +241,18 @@ class Story:
         self._say(f"the venue has {len(theirs)} executions; the ledger has {len(rows)} fills")
         if not self._told.findings:
             self._say("each is there once, with the venue's price, quantity and fee")
+
+    def _verify(self) -> None:
+        """Run both starts again from what they recorded."""
+        self._say("")
+        for number, run in enumerate(self._told.runs, start=1):
+            again = verify_run(run)
+            self._say(
+                f"start {number} run again from its record: {again.decisions} decisions, {again.sends} requests and"
+                f" {again.rows} ledger rows are the same" + (", as far as it is recorded" if again.is_partial else "")
+            )
+            for each in again.differences[:1]:
+                self._hold(False, f"{run}: {each.actor}: {each.what}; was {each.then}, is {each.now}")
 
     # --- how it sees --------------------------------------------------------------------------------------------------
 

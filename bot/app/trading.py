@@ -6,7 +6,7 @@ the strategy act.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,12 +21,26 @@ from bot.actors.inbox import Inbox, Stop
 from bot.actors.inference import Inference
 from bot.actors.ledger import LedgerActor
 from bot.actors.ledger_watch import LedgerWatch
-from bot.actors.live_executor import HOST, Asked, LiveExecutor
+from bot.actors.live_executor import HOST, Asked, LiveExecutor, Pulse
+from bot.actors.live_inference import Settled
+from bot.actors.live_tape import LiveTape
 from bot.actors.market_feed import Key, MarketFeed
-from bot.actors.strategy import Begin, StrategyActor, StrategyHost
+from bot.actors.quote_watch import QuoteWatch
+from bot.actors.strategy import Begin, StrategyActor
+from bot.app.balancing import make_balancer
 from bot.app.ledgers import OpenLedger, describe, open_live
+from bot.app.life_signs import LifeSigns
+from bot.app.limits import needs_quotes
 from bot.app.live_market import ask_instruments, instrument_of
-from bot.app.run_places import point_latest_at
+from bot.app.live_model import LiveModel, check_live_model, with_scales
+from bot.app.live_tape import open_tape
+from bot.app.market_half import make_aggregator, make_delay
+from bot.app.observed import Observed, TimedPredictor
+from bot.app.patience import ask_patiently
+from bot.app.recording import EXECUTOR, STRATEGY, Recording, head_of, record_file
+from bot.app.recovery import STATE_ENTRIES, recover
+from bot.app.run_places import make_run_directory, point_latest_at
+from bot.app.strategy_hosts import make_host, take_up
 from bot.app.switches import Switches
 from bot.app.trading_parts import (
     check_mode,
@@ -35,23 +49,33 @@ from bot.app.trading_parts import (
     make_emulator,
     make_predictor,
     seen_epoch,
-    start_cash,
+    start_balances,
 )
 from bot.app.trading_surfaces import Surfaces
 from bot.app.trading_view import TradingView
-from bot.core.bars import BarAggregator
-from bot.core.checkpoint import capture, decode, encode
-from bot.core.delays import Delay
+from bot.core.checkpoint import capture, encode
+from bot.core.deliveries import Heard
+from bot.core.epochs import creates_from
+from bot.core.filters import FiltersTold
 from bot.core.redaction import Redactor
-from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds, parse_id
-from bot.domain.errors import BotError, ConfigError, DataError, VenueError
+from bot.core.wellbeing import Wellbeing
+from bot.domain.errors import BotError, ConfigError, VenueError
 from bot.domain.instrument import Instrument
-from bot.domain.ledger import LedgerEntry, Reconciled
+from bot.domain.ledger import LedgerEntry
 from bot.domain.market import ForecastBatch
 from bot.domain.operation import Kill, Phase
 from bot.runtime.alert_settings import read_alert_secrets
-from bot.runtime.env import LiveCalendar, ScaledClock, SystemClock, WriterThread, call_in_thread, host_name, make_run_id
+from bot.runtime.env import (
+    LiveCalendar,
+    ScaledClock,
+    SystemClock,
+    WriterThread,
+    call_in_thread,
+    host_name,
+    make_run_id,
+    settle_memory,
+)
 from bot.runtime.heartbeat import HEARTBEAT_FILE, HeartbeatWriter
 from bot.runtime.logs import ServiceLogs
 from bot.runtime.notify import ServiceNotifier
@@ -60,6 +84,7 @@ from bot.runtime.supervisor import Run, Supervisor
 from bot.runtime.trade_settings import TradeSettings
 from bot.store.ledger_queries import LedgerHistory
 from bot.store.live_ledger import LiveLedger
+from bot.store.live_reader import ledger_name
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.credentials import Credentials
 from bot.venues.bybit.hosts import Host, host_of
@@ -74,7 +99,7 @@ from bot.venues.bybit.rest_client import RestClient
 from bot.venues.bybit.start_queries import RestAsker
 from bot.venues.bybit.startup import Wanted as WantedAccount
 from bot.venues.bybit.startup import check_account
-from strategies.registry import make_strategy
+from strategies.registry import make_strategies
 
 log = structlog.get_logger()
 
@@ -82,6 +107,7 @@ _MARKET_BOUND = 1_024
 _MONEY_BOUND = 65_536
 _SEND_TIMEOUT_NS = 5_000_000_000
 _SETTLE_S = 5.0  # for what is on its way when the run ends
+_YOUNG_OBJECTS = 20_000
 _POLL_S = 0.05  # between two looks at switches and readiness
 _MS = 1_000_000
 _SEEN_BEFORE_MS = 20 * 60_000  # where no comparison is on record, executions are asked for from so long before
@@ -109,8 +135,10 @@ class _Running:
     ledger: LedgerActor
     store: LiveLedger
     notifier: ServiceNotifier
-    heartbeat: HeartbeatWriter
+    life_signs: LifeSigns
+    kept_seq: int  # up to which entry the state was kept
     keys: tuple[Key, ...]
+    model: LiveModel | None
 
 
 class Trading:
@@ -135,13 +163,16 @@ class Trading:
         self._mode = mode
         self._credentials = credentials
         self._on_phase = on_phase
-        self._strategy = make_strategy(settings.strategy.name, dict(settings.strategy.params))
+        self._strategy = make_strategies(settings.chosen)
         self._clock: ScaledClock | SystemClock = ScaledClock(start_ns=SystemClock().now_ns(), speed=1.0)
         self._speed = 1.0
         self._stopping = asyncio.Event()
         self._ids = ClientOrderIds(environment=settings.environment_letter, epoch=0)
         self._is_clean = False
         self._view: TradingView | None = None
+        self._observed: Observed | None = None
+        self._model: LiveModel | None = None
+        self._tape: LiveTape | None = None
         self._see_phase: Callable[[Phase, str], None] = lambda phase, text: None
         self.directory = Path()
         self.phase = Phase.STARTING
@@ -157,6 +188,7 @@ class Trading:
             BotError: something the user can mend.
         """
         async with AsyncExitStack() as stack:
+            self._tell(Phase.STARTING, "preparing; the first start compiles for up to a minute")
             host = await self._reach(stack)
             await call_in_thread(precompile)  # it takes seconds, and no stream may wait so long for us
             thread = WriterThread("ledger")
@@ -179,10 +211,18 @@ class Trading:
         return host_of("emulator", url=emulated.url)
 
     async def _trade(self, stack: AsyncExitStack, host: Host, thread: WriterThread) -> Traded:
+        chosen = await call_in_thread(lambda: check_live_model(self._settings, self._strategy))
+        if chosen is not None:
+            self._settings = with_scales(self._settings, [each for each in chosen if each is not None])
         settings, clock = self._settings, self._clock
         self._tell(Phase.STARTING, f"asking {host.environment} for instruments")
         keys: list[Key] = [(each.category, each.symbol) for each in settings.symbols]
-        filters = await ask_instruments(host, clock, keys)
+        notifier = ServiceNotifier()
+        stack.callback(notifier.close)
+        grace_s = settings.service.outage_grace / 1e9
+        filters = await ask_patiently(
+            lambda: ask_instruments(host, clock, keys), notifier, self._stopping, within_s=grace_s
+        )
         instruments = {each.symbol: instrument_of(filters[each.category, each.symbol]) for each in settings.symbols}
         listed = {each.symbol: Listed(each.category, each.symbol) for each in settings.symbols}
         quotes = sorted({each.quote for each in instruments.values()})
@@ -209,6 +249,7 @@ class Trading:
         self._see_phase = surfaces.see_phase
         heartbeat = HeartbeatWriter(switches.directory / HEARTBEAT_FILE, self.directory.name)
         inbox: Inbox[Any] = Inbox("order_executor", bound=_MONEY_BOUND)
+        strategy_inbox: Inbox[Any] = Inbox("strategy", bound=_MONEY_BOUND)
         budget = ConnectBudget()
         account = LiveAccount(
             client,
@@ -222,13 +263,31 @@ class Trading:
             speed=self._speed,
             budget=budget,
         )
-        trouble = await account.measure_clock()
-        if trouble:
-            raise VenueError("no time", f"{host.rest}: {trouble}")
+        await _know_the_time(account, host)
         await self._check_account(client, account, listed, instruments)
-        cash = await start_cash(client, account.venue_ms, quotes[0], self._speed)
+        model = None
+        if chosen is not None:
+            self._tell(Phase.STARTING, f"loading {chosen[0].told.name}")
+            model = self._model = LiveModel(
+                chosen,
+                settings,
+                self._strategy,
+                instruments,
+                clock=clock,
+                speed=self._speed,
+                deliver=(strategy_inbox.deliver, inbox.deliver),
+                on_forecasts=self._see_forecasts,
+                on_shadow=self._see_shadow,
+                on_heard=self._see_inference,
+                tell=surfaces.tell,
+            )
+            stack.callback(model.close)
+            await model.until_loaded()
+            await _know_the_time(account, host)  # loading takes longer than a measure of the clock is good for
+        cash, coins = await start_balances(client, account.venue_ms, quotes[0], self._speed)
         opened = await thread(lambda: open_live(where, self._row(quotes[0], cash), lock_directory=settings.run.out))
         stack.push_async_callback(self._close_ledger, opened, thread)
+        await _know_the_time(account, host)  # as opening a long ledger may
         venue_epoch = await seen_epoch(
             client, account.venue_ms, listed.values(), settings.environment_letter, self._speed
         )
@@ -250,54 +309,113 @@ class Trading:
         desk = make_desk(settings, instruments, ids, quotes[0])
         # --- taking up where it ends
         self._tell(Phase.RECOVERING, f"epoch {plan.number}: reading the ledger")
-        last_ms, is_new, restored = await thread(lambda: _restore(store, desk))
-        ids.count = max(ids.count, restored)
+        recovered = await thread(lambda: recover(store, desk))
+        venue_ms, now_ns = account.venue_ms(), clock.now_ns()
+        assert venue_ms is not None  # it was asked for above
+        creates_from_ns = creates_from(
+            plan,
+            signed_until_ms=desk.orders.state.signed_until_ms,
+            venue_ms=venue_ms,
+            now_ns=now_ns,
+            is_alone=opened.confirm_within_s is None,
+        )
+        last_ms, is_new = recovered.executed_ms, recovered.is_new
+        ids.count = max(ids.count, recovered.last_count)
         began_ns = await thread(lambda: int(describe(where).get("from_ns", 0)))
         account.begins_ms = began_ns // _MS
         # --- the actors
+        recording = Recording(
+            record_file(self.directory) if settings.run.record_deliveries else None, stack, surfaces.see_trouble
+        )
+        head = head_of(
+            desk,
+            run_id=self.directory.name,
+            mode=self._mode,
+            config_hash=settings.config_hash(),
+            strategy=self._strategy,
+            model_id=self._model_id(),
+            ledger=ledger_name(where),
+            epoch=plan.number,
+            after_seq=store.head.seq,
+            order_count=ids.count,
+            currency=quotes[0],
+            began_ns=clock.now_ns(),
+            executed_ms=last_ms,
+            creates_from_ns=creates_from_ns,
+            first_cash=cash if is_new else None,
+            first_coins=coins,
+        )
         calendar = LiveCalendar(clock)
         market_keys = {name: (listed[name].category, name) for name in instruments}
         source = LiveMarket(
             [Wanted(instrument=instruments[each.symbol], category=each.category) for each in settings.symbols],
-            FeedOptions(seed=settings.run.seed, has_status=host.environment == "mainnet"),
+            FeedOptions(
+                seed=settings.run.seed,
+                has_status=host.environment == "mainnet",
+                filters_ns=settings.run.filters_every,
+                confirm_ns=settings.run.confirm_within,
+                history_ns=0 if model is None else model.history_ns,
+            ),
             host=host,
             base=clock,
             speed=self._speed,
             budget=budget,
+            on_filters=lambda told: inbox.deliver(
+                FiltersTold(instrument=instrument_of(told.filters), status=told.filters.status)
+            ),
         )
-        strategy_inbox: Inbox[Any] = Inbox("strategy", bound=_MONEY_BOUND)
         ledger_inbox: Inbox[Any] = Inbox("ledger", bound=_MONEY_BOUND)
         ledger = LedgerActor(inbox=ledger_inbox, store=store, batch=1, is_durable=True, off_loop=thread)
-        strategy_host = StrategyHost(self._strategy, list(instruments.values()))
+        strategy_host = make_host(self._strategy, list(instruments.values()))
         state = desk.orders.state
-        strategy_host.take_up(
-            list(state.portfolio.positions.values()),
-            [order for live in state.live.values() for order in live.values()],
-            dict(state.stops),
-        )
+        take_up(strategy_host, state)
+        recording.watch(EXECUTOR, inbox)
+        recording.watch(STRATEGY, strategy_inbox)
         strategy = StrategyActor(
-            inbox=strategy_inbox, outbox=inbox, calendar=calendar, host=strategy_host, is_begun=False
+            inbox=strategy_inbox,
+            outbox=inbox,
+            calendar=recording.calendar(STRATEGY, calendar),
+            host=strategy_host,
+            is_begun=False,
         )
+        supervisor = Supervisor()
+        observed = self._observed = Observed(clock, [inbox, strategy_inbox, ledger_inbox])
+        tape = self._tape = open_tape(
+            self.directory, settings, instruments, state.portfolio.positions, clock, stack, surfaces.see_trouble
+        )
+
+        def see_entries(entries: Sequence[LedgerEntry]) -> None:
+            tape.see_entries(entries)
+            observed.see_entries(entries)
+            surfaces.see_entries(entries)
+
+        def doubts_of_data(name: str) -> Sequence[str]:
+            return source.doubts(*market_keys[name]) if name in market_keys else ()
+
+        def doubts(name: str) -> Sequence[str]:
+            of_model = [] if model is None or name not in market_keys else model.doubts(name)
+            return [*doubts_of_data(name), *of_model]
+
         executor = LiveExecutor(
             inbox=inbox,
             strategy=strategy_inbox,
-            calendar=calendar,
+            calendar=recording.calendar(EXECUTOR, calendar),
+            clock=clock,
             desk=desk,
-            venue=account,
-            ledger=ledger,
+            venue=recording.venue(EXECUTOR, account),
+            ledger=recording.ledger(EXECUTOR, ledger),
             instruments=instruments,
-            is_killed=lambda: switches.is_killed,
-            doubts=lambda name: source.doubts(*market_keys[name]) if name in market_keys else (),
-            on_entries=surfaces.see_entries,
+            is_killed=recording.hearing(EXECUTOR, Heard.KILLED, lambda: switches.is_killed),
+            doubts=recording.hearing(EXECUTOR, Heard.DOUBTS, doubts),
+            on_entries=see_entries,
             check_ns=settings.run.check_every,
             compare_ns=settings.run.compare_every,
         )
-        boxes = [inbox, strategy_inbox, ledger_inbox]
         view = self._view = TradingView(
             settings,
             run_id=self.directory.name,
             mode=self._mode,
-            model_id=settings.predictor.kind if self._strategy.wants_forecasts else "none",
+            model_id=self._model_id,
             currency=quotes[0],
             start_cash=cash if is_new else state.portfolio.cash,
             clock=clock,
@@ -305,9 +423,15 @@ class Trading:
             store=store,
             switches=switches,
             inbox=inbox,
-            inboxes=boxes,
             phase=lambda: self.phase,
-            doubts=lambda name: source.doubts(*market_keys[name]) if name in market_keys else (),
+            doubts=doubts_of_data,
+            troubles=lambda: [] if model is None else model.troubles,
+            observed=observed,
+            topics=source.topics,
+            connections=lambda: source.connections() | account.connections(),
+            refused=lambda: source.refused,
+            lives=supervisor.lives,
+            notices=surfaces.counters,
         )
         actors: dict[str, Run] = {
             "ledger": ledger.run,
@@ -318,14 +442,40 @@ class Trading:
         outboxes: dict[Key, Inbox[Any]] = {}
         for stream, each in enumerate(settings.symbols):
             outboxes[each.category, each.symbol] = self._market_half(
-                stream, instruments[each.symbol], (strategy_inbox.deliver, inbox.deliver), actors
+                stream,
+                instruments[each.symbol],
+                (
+                    strategy_inbox.deliver,
+                    inbox.deliver,
+                    observed.see_slab,
+                    tape.see_slab,
+                    *(() if model is None else (model.see_slab,)),
+                ),
+                actors,
+                observed,
+                recording,
             )
-        feed = MarketFeed(source, outboxes)
+        recording.add_to(actors)
+        actors["tape"] = tape.run
+        if model is not None:
+            observed.inboxes += model.inboxes
+            actors |= model.actors()
+        watchers = [QuoteWatch(inbox.deliver)] if needs_quotes(settings.execution) else []
+        feed = MarketFeed(source, outboxes, watchers)
         actors["market_feed"] = feed.run
         watch = LedgerWatch(confirm=store.confirm, off_loop=thread, within_s=opened.confirm_within_s)
         actors["ledger_watch"] = watch.run
-        notifier = ServiceNotifier()
-        stack.callback(notifier.close)
+        balancer = make_balancer(
+            account,
+            where,
+            inbox.deliver,
+            instruments=instruments,
+            currency=quotes[0],
+            balanced_ms=state.balanced_ms,
+            every_ns=settings.run.balance_every,
+            speed=self._speed,
+        )
+        actors["balancer"] = balancer.run
         running = _Running(
             executor=executor,
             source=source,
@@ -334,29 +484,45 @@ class Trading:
             strategy_inbox=strategy_inbox,
             ledger=ledger,
             store=store,
+            kept_seq=recovered.kept_seq,
             notifier=notifier,
-            heartbeat=heartbeat,
+            life_signs=LifeSigns(
+                executor,
+                lambda: [doubt for name in instruments for doubt in doubts_of_data(name)],
+                observed.inboxes,
+                wellbeing=Wellbeing(
+                    outage_grace_ns=settings.service.outage_grace,
+                    unreached_ns=settings.service.unreached_after,
+                    doing=_doing(settings),
+                ),
+                notifier=notifier,
+                heartbeat=heartbeat,
+            ),
             keys=tuple(keys),
+            model=model,
         )
-        supervisor = Supervisor()
         supervisor.start({"ledger": actors.pop("ledger")})
         log.info("run.started", run_id=self.directory.name, epoch=plan.number, environment=host.environment)
         try:
+            recording.begin(head)
             await executor.start(
                 executed_ms=last_ms,
-                creates_from_ns=plan.ready_ns,
+                creates_from_ns=creates_from_ns,
                 first_cash=cash if is_new else None,
+                first_coins=coins,
             )
+            settle_memory(young=_YOUNG_OBJECTS)  # a look through all that is loaded would cost 0.2 s, any time
             account.start()
             supervisor.start(actors)
             supervisor.start({"conductor": lambda: self._conduct(running)})
-            async with surfaces.beside(view, queries=LedgerHistory(where)):
+            async with surfaces.beside(view, observed, queries=LedgerHistory(where)):
                 await supervisor.wait_until(self._stopping)
                 self._tell(Phase.STOPPING, "stopping: open orders and positions stay at the venue")
             notifier.stopping()
             feed.stop()
             await strategy_inbox.put(Stop())
             await supervisor.wait_for("strategy")
+            inbox.deliver(Pulse.LEAVE)
             for _ in range(int(_SETTLE_S / _POLL_S)):  # what is not known by then is found out at the next start
                 if executor.is_settled:
                     break
@@ -381,27 +547,23 @@ class Trading:
         instrument: Instrument,
         deliver: Sequence[Callable[[Any], None]],
         actors: dict[str, Run],
+        observed: Observed,
+        recording: Recording,
     ) -> Inbox[Any]:
         settings = self._settings
         raw: Inbox[Any] = Inbox(f"bar_aggregator:{instrument.name}", bound=_MARKET_BOUND)
         bars: Inbox[Any] = Inbox(f"inference:{instrument.name}", bound=_MARKET_BOUND)
-        try:
-            aggregator = BarAggregator(
-                instrument,
-                scales_ns=sorted({*settings.bars.scales, *self._strategy.scales_ns}),
-                lateness_ns=settings.bars.lateness,
-                gap_max_ns=settings.bars.gap_max,
-                event_rules=sorted({*settings.bars.events, *self._strategy.event_rules}),
-                repair_ns=60_000_000_000,
-            )
-        except ValueError as error:
-            raise ConfigError(f"bars.scales, bars.events, or the strategy's own scale: {error}") from error
+        recording.watch(raw.name, raw)
+        recording.watch(bars.name, bars)
+        aggregator = make_aggregator(settings, self._strategy, instrument)
+        observed.inboxes += [raw, bars]
+        predictor = make_predictor(settings, self._strategy)
         inference = Inference(
             inbox=bars,
             deliver=deliver,
-            predictor=make_predictor(settings, self._strategy),
+            predictor=None if predictor is None else TimedPredictor(predictor, observed.see_inference),
             on_forecasts=self._see_forecasts,
-            delay=Delay(seed=settings.run.seed, stream=3 + stream, base_ns=0, jitter_ns=0),
+            delay=make_delay(settings, stream),
         )
         actors[raw.name] = BarAggregatorActor(inbox=raw, outbox=bars, aggregator=aggregator, is_live=True).run
         actors[bars.name] = inference.run
@@ -442,7 +604,9 @@ class Trading:
         """Watch for readiness, switches and the time to stop; keep the state; feed the watchdog."""
         settings, clock, executor = self._settings, self._clock, running.executor
         started_ns = kept_ns = clock.now_ns()
+        kept_seq = running.kept_seq
         is_begun = was_killed = False
+        waiting = ""  # for what, as was told
         while True:
             now_ns = clock.now_ns()
             is_killed = running.switches.is_killed
@@ -453,21 +617,26 @@ class Trading:
                 if isinstance(command, Kill):
                     running.switches.kill(command.why)
                 running.inbox.deliver(Asked(command=command, by=HOST, done=answer))
-            is_ready = executor.is_ready and running.source.is_ready
+            is_fed = executor.is_ready and running.source.is_ready
+            lacks = [] if running.model is None or not is_fed else running.model.troubles
+            is_ready = is_fed and not lacks
             if is_ready and not is_begun:
                 is_begun = True
                 running.strategy_inbox.deliver(Begin())
-                running.notifier.ready(f"trading {', '.join(each.symbol for each in settings.symbols)}")
+                running.notifier.ready(_doing(settings))
                 self._tell(Phase.READY, f"ready {(now_ns - started_ns) / 1e9 / self._speed:.1f} s after the start")
-            elif is_begun and is_ready != (self.phase is Phase.READY):
+            elif is_begun and is_ready != (self.phase is Phase.READY) and self.phase is not Phase.STOPPING:
                 doubts = [each for key in running.keys for each in running.source.doubts(*key)]
                 phase = Phase.READY if is_ready else Phase.DEGRADED
-                self._tell(phase, "; ".join([*executor.troubles.values(), *doubts]) or "all is well again")
-            if is_ready:
-                running.notifier.alive()
-                running.heartbeat.beat()
-            if now_ns - kept_ns >= settings.ledger.checkpoint_every:
-                kept_ns = now_ns
+                self._tell(phase, "; ".join([*executor.troubles.values(), *doubts, *lacks]) or "all is well again")
+            elif lacks and not is_begun and waiting != "; ".join(lacks):
+                waiting = "; ".join(lacks)
+                self._tell(Phase.RECOVERING, f"waiting for a first forecast: {waiting}")
+            if is_begun:
+                running.life_signs.look(now_ns)
+            is_long = running.store.head.seq - kept_seq >= STATE_ENTRIES
+            if is_long or now_ns - kept_ns >= settings.ledger.checkpoint_every:
+                kept_ns, kept_seq = now_ns, running.store.head.seq
                 self._keep_state(running.ledger, running.store, executor)
             if settings.run.stop_after is not None and now_ns - started_ns >= settings.run.stop_after:
                 self.stop()
@@ -483,14 +652,8 @@ class Trading:
     # --- its place ----------------------------------------------------------------------------------------------------
 
     def _make_directory(self) -> None:
-        out = self._settings.run.out
-        try:
-            self.directory = out / make_run_id(f"{self._mode}-{self._strategy.name}")
-            self.directory.mkdir(parents=True)
-            text = write_toml(self._settings.public())
-            (self.directory / "config.toml").write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"run.out = {out}: {error.strerror}; choose a directory you may write") from error
+        name = make_run_id(f"{self._mode}-{self._strategy.name}")
+        self.directory = make_run_directory(self._settings.run.out, name, write_toml(self._settings.public()))
         point_latest_at(self.directory)
 
     def _ledger_directory(self) -> Path:
@@ -512,8 +675,8 @@ class Trading:
             "parameters": self._strategy.params.model_dump_json(),
             "seed": self._settings.run.seed,
             "config_hash": self._settings.config_hash(),
-            "model_id": self._settings.predictor.kind,
-            "in_sample": False,
+            "model_id": self._model_id(),
+            "in_sample": self._model is not None and self._model.in_sample(now_ns),
             "currency": currency,
             "start_cash": cash,
             "source": "trades",
@@ -538,37 +701,42 @@ class Trading:
         self._on_phase(phase, text)
         self._see_phase(phase, text)
 
+    def _model_id(self) -> str:
+        """Return what forecasts are made by now."""
+        if not self._strategy.wants_forecasts:
+            return "none"
+        return self._settings.predictor.kind if self._model is None else self._model.model_id
+
+    def _see_inference(self, answered: Settled) -> None:
+        if self._observed is not None and not answered.reason:
+            self._observed.see_inference(answered.took_ns, answered.decisions)
+
+    def _see_shadow(self, forecasts: ForecastBatch) -> None:
+        if self._tape is not None:
+            self._tape.see_shadow(forecasts)
+
     def _see_forecasts(self, forecasts: ForecastBatch) -> None:
-        if self._view is not None:
+        if self._tape is not None:
+            self._tape.see_forecasts(forecasts)
+        if self._view is not None and self._observed is not None:
+            self._observed.see_forecasts(forecasts)
             self._view.see_forecasts(forecasts)
+
+
+def _doing(settings: TradeSettings) -> str:
+    return f"trading {', '.join(each.symbol for each in settings.symbols)}"
+
+
+async def _know_the_time(account: LiveAccount, host: Host) -> None:
+    """Measure the venue's clock.
+
+    Raises:
+        VenueError: it cannot be done.
+    """
+    trouble = await account.measure_clock()
+    if trouble:
+        raise VenueError("no time", f"{host.rest}: {trouble}")
 
 
 def _ignore(text: str) -> None:
     """Nobody waits for this answer."""
-
-
-def _restore(store: LiveLedger, desk: LiveDesk) -> tuple[int, bool, int]:
-    """Take up where a ledger ends; return up to when executions are booked, if it is new, and the last order number."""
-    kept, numbered = store.recovery()
-    last_ms, last_ns = 0, 0
-    begins = None
-    if kept is not None and kept.state is not None:
-        try:
-            begins = decode(kept.state)
-        except DataError as error:
-            log.warning("ledger.state_not_read", error=str(error))
-            numbered = store.entries(after=0)
-
-    def entries() -> Iterator[LedgerEntry]:
-        nonlocal last_ms, last_ns
-        for _, entry in numbered:
-            last_ns = entry.ts_ns
-            if isinstance(entry, Reconciled):
-                last_ms = entry.at_ms
-            yield entry
-
-    restorer = desk.restore(entries(), begins)
-    is_new = store.head.seq == 0
-    if not last_ms:
-        last_ms = max(0, (store.head.ts_ns or last_ns) // _MS - _SEEN_BEFORE_MS) if not is_new else 0
-    return last_ms, is_new, restorer.last_count

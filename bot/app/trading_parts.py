@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bot.app.emulator import make_clock, make_world
-from bot.app.limits import protection_limits, risk_limits
+from bot.app.limits import execution_policy, protection_limits, risk_limits
 from bot.core.durations import format_duration
 from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
@@ -32,6 +32,7 @@ from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import RestClient
 from models.systems.ewma_vol import EwmaVol, EwmaVolParams
 from strategies.base import Strategy
+from strategies.registry import make_strategies
 
 _DAY_MS = 24 * 3_600_000
 
@@ -125,6 +126,8 @@ def make_desk(
         limits=risk_limits(settings.risk),
         ids=ids,
         protections=Protections(protection_limits(settings.protections)),
+        execution=execution_policy(settings.execution, settings.run.seed),
+        strategies=[each.name for each in make_strategies(settings.chosen).parts] if settings.strategies else (),
         is_restorable=True,
     )
     return LiveDesk(
@@ -139,16 +142,14 @@ def make_desk(
 
 
 def make_predictor(settings: TradeSettings, strategy: Strategy[Any]) -> Predictor | None:
-    """Return what forecasts for one instrument; None where the strategy wants no forecasts.
+    """Return what forecasts for one instrument; None where nobody does, or a process of its own (`app.live_model`).
 
     Raises:
         ConfigError: it does not forecast what the strategy needs.
     """
-    if not strategy.wants_forecasts:
-        return None
     chosen = settings.predictor
-    if chosen.kind != "ewma_vol":
-        raise ConfigError('predictor.kind: a trading run takes "ewma_vol"; artifacts are served in replay so far')
+    if not strategy.wants_forecasts or chosen.kind == "artifact":
+        return None
     missing = [format_duration(each) for each in strategy.horizons_ns if each not in chosen.horizons]
     if missing:
         raise ConfigError(f"predictor.horizons: {strategy.name} needs a forecast over {', '.join(missing)}; add it")
@@ -165,8 +166,10 @@ def make_predictor(settings: TradeSettings, strategy: Strategy[Any]) -> Predicto
         raise ConfigError(f"predictor: {error}") from error
 
 
-async def start_cash(client: RestClient, stamp_ms: Callable[[], int | None], currency: str, speed: float) -> Decimal:
-    """Return the account's balance, which a new ledger begins with.
+async def start_balances(
+    client: RestClient, stamp_ms: Callable[[], int | None], currency: str, speed: float
+) -> tuple[Decimal, dict[str, Decimal]]:
+    """Return the account's balance, which a new ledger begins with, and those of other coins.
 
     Raises:
         VenueError: it cannot be asked.
@@ -175,7 +178,8 @@ async def start_cash(client: RestClient, stamp_ms: Callable[[], int | None], cur
     if isinstance(found, Unread):
         raise VenueError(found.code, f"the wallet could not be asked: {found.text}")
     coins = found.records[0].coins if found.records else ()
-    return next((coin.wallet_balance for coin in coins if coin.currency == currency), Decimal(0))
+    held = {coin.currency: coin.wallet_balance for coin in coins if coin.wallet_balance}
+    return held.pop(currency, Decimal(0)), held
 
 
 async def seen_epoch(
@@ -188,7 +192,8 @@ async def seen_epoch(
     """
     names: list[str] = []
     now_ms = stamp_ms()
-    assert now_ms is not None
+    if now_ms is None:
+        raise VenueError("no time", "the venue's clock was measured too long ago; start again")
     for category in sorted({each.category for each in listed}):
         orders = await ask_all(client, open_orders(category), stamp_ms=stamp_ms, speed=speed)
         made = await ask_all(

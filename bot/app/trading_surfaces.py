@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot.app.alerting import Alerting, tail_of
+from bot.app.observed import Observed
 from bot.app.status import serving_status
 from bot.app.trading_view import TradingView
 from bot.core.notices import notice_of
 from bot.domain.ledger import LedgerEntry
-from bot.domain.operation import Notice, Phase, Severity
+from bot.domain.operation import Counter, Notice, Phase, Severity
+from bot.operator.contain import contain
 from bot.operator.telegram.channel import Shown
 from bot.ports import Clock, LedgerQueries
 from bot.runtime.alert_settings import read_alert_secrets
@@ -39,7 +41,6 @@ class Surfaces:
         self._clock: Clock = SystemClock()  # people live by the wall's, also where the market runs faster
         self.secrets = read_alert_secrets(settings.alerts)
         self._alerting = Alerting(settings.alerts, self.secrets, clock=self._clock, directory=ledger_directory)
-        self._seen: list[TradingView] = []
 
     def start(self) -> None:
         """Begin to tell people: also of a start that fails."""
@@ -51,12 +52,22 @@ class Surfaces:
 
     def see_entries(self, entries: Sequence[LedgerEntry]) -> None:
         """Tell what of the newest durable entries is worth it."""
-        for view in self._seen:
-            view.see_entries(entries)
         for entry in entries:
             notice = notice_of(entry)
             if notice is not None:
                 self._alerting.alerts.tell(notice)
+
+    def counters(self) -> tuple[Counter, ...]:
+        """Return what became of notices, by way out: told, folded, muted, dropped, failures."""
+        counts: dict[tuple[str, str], int] = {}
+        for route, outcomes in self._alerting.alerts.counts().items():
+            way = route.partition(":")[0]  # whose it is stays here
+            for outcome in ("told", "folded", "muted", "dropped", "failures"):
+                counts[way, outcome] = counts.get((way, outcome), 0) + outcomes[outcome]
+        return tuple(
+            Counter(name="notices_total", labels=(("outcome", outcome), ("way", way)), value=count)
+            for (way, outcome), count in counts.items()
+        )
 
     def see_phase(self, phase: Phase, text: str) -> None:
         """Tell where the run is."""
@@ -69,15 +80,29 @@ class Surfaces:
             )
         )
 
+    def tell(self, notice: Notice) -> None:
+        """Tell of something that is no entry of the ledger."""
+        self._alerting.alerts.tell(notice)
+
+    def see_trouble(self, text: str) -> None:
+        """Tell of something that does not stop trading, and that a person should see to."""
+        notice = Notice(ts_ns=self._clock.now_ns(), kind="run.trouble", severity=Severity.WARNING, text=text)
+        self._alerting.alerts.tell(notice)
+
     @asynccontextmanager
-    async def beside(self, view: TradingView, *, queries: LedgerQueries | None = None) -> AsyncIterator[None]:
+    async def beside(
+        self, view: TradingView, observed: Observed, *, queries: LedgerQueries | None = None
+    ) -> AsyncIterator[None]:
         """Run all of it beside a run."""
-        self._seen.append(view)
         shown = Shown(config=write_toml(self._settings.public()), log_lines=tail_of(self._directory / "log.jsonl"))
-        async with serving_status(view, self._settings.status, self._directory):
-            serving = asyncio.create_task(self._alerting.serve(view, queries=queries, shown=shown))
+        async with serving_status(view, self._settings.status, self._directory, observed.gauges):
+            serving = [
+                asyncio.create_task(contain("observed", observed.run)),
+                asyncio.create_task(self._alerting.serve(view, queries=queries, shown=shown)),
+            ]
             try:
                 yield
             finally:
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
+                for each in serving:
+                    each.cancel()
+                await asyncio.gather(*serving, return_exceptions=True)

@@ -5,15 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from msgspec.structs import replace
+
 from bot import __version__
 from bot.actors.inbox import Inbox
 from bot.actors.live_executor import Asked, LiveExecutor
+from bot.app.observed import Observed
 from bot.app.switches import Switches
+from bot.core.stops import Stops
 from bot.core.submission.requests import Phase as RequestPhase
 from bot.core.trading_state import ACCOUNT, Cause, Latch
-from bot.domain.account import ZERO
+from bot.domain.account import ZERO, Position
 from bot.domain.errors import StorageError
-from bot.domain.ledger import LedgerEntry
 from bot.domain.market import ForecastBatch
 from bot.domain.operation import (
     ActorHealth,
@@ -33,6 +36,7 @@ from bot.domain.operation import (
     Reload,
     Resume,
     Snapshot,
+    StrategyBook,
 )
 from bot.ports import Clock
 from bot.runtime.trade_settings import TradeSettings
@@ -50,10 +54,16 @@ class TradingView:
         run_id, mode, model_id, currency: as recorded.
         clock: the bot's.
         executor, store, switches: what is looked at.
-        inboxes: of all actors, by name.
         inbox: the executor's, for commands.
         phase: where the run is now.
         doubts: why no new exposure in an instrument may rest on its data now.
+        troubles: what else keeps entries out.
+        observed: what is measured beside the books.
+        topics: of the venue, and how old they are.
+        connections: how many were made or tried, by name.
+        refused: how many messages of the market were not understood.
+        lives: which actors live, by name.
+        notices: what became of what people were told.
     """
 
     def __init__(
@@ -62,7 +72,7 @@ class TradingView:
         *,
         run_id: str,
         mode: str,
-        model_id: str,
+        model_id: Callable[[], str],
         currency: str,
         start_cash: Decimal,
         clock: Clock,
@@ -70,9 +80,15 @@ class TradingView:
         store: LiveLedger,
         switches: Switches,
         inbox: Inbox[Any],
-        inboxes: Sequence[Inbox[Any]],
         phase: Callable[[], Phase],
         doubts: Callable[[str], Sequence[str]],
+        troubles: Callable[[], Sequence[str]],
+        observed: Observed,
+        topics: Callable[[], Sequence[DataAge]],
+        connections: Callable[[], Mapping[str, int]],
+        refused: Callable[[], int],
+        lives: Callable[[], Mapping[str, bool]],
+        notices: Callable[[], Sequence[Counter]],
     ) -> None:
         self._settings = settings
         self._run_id, self._mode, self._model_id, self._currency = run_id, mode, model_id, currency
@@ -82,20 +98,18 @@ class TradingView:
         self._store = store
         self._switches = switches
         self._inbox = inbox
-        self._inboxes = tuple(inboxes)
         self._phase = phase
-        self._doubts = doubts
+        self._doubts, self._troubles = doubts, troubles
+        self._observed = observed
+        self._topics = topics
+        self._connections = connections
+        self._refused = refused
+        self._lives = lives
+        self._notices = notices
         self._started_ns = clock.now_ns()
-        self._counts: dict[str, int] = {}
         self._forecasts: dict[str, ForecastView] = {}
 
     # --- what it is told ----------------------------------------------------------------------------------------------
-
-    def see_entries(self, entries: Sequence[LedgerEntry]) -> None:
-        """Count what was written."""
-        for entry in entries:
-            name = type(entry).__name__
-            self._counts[name] = self._counts.get(name, 0) + 1
 
     def see_forecasts(self, forecasts: ForecastBatch) -> None:
         """Keep the newest forecast of an instrument."""
@@ -111,6 +125,7 @@ class TradingView:
             horizons_ns=forecasts.horizons_ns,
             levels=forecasts.levels,
             quantiles=tuple(tuple(level) for level in forecasts.quantiles[row].tolist()),
+            scales_ns=forecasts.scales_ns,
             importance=tuple(forecasts.importance[row].tolist()),
         )
 
@@ -135,9 +150,9 @@ class TradingView:
             run_id=self._run_id,
             mode=self._mode,
             version=__version__,
-            strategy=self._settings.strategy.name,
+            strategy=self._settings.strategy_name,
             venue=self._settings.venue.environment,
-            model_id=self._model_id,
+            model_id=self._model_id(),
             config_hash=self._settings.config_hash(),
             epoch=self._store.epoch.number,
             started_ns=self._started_ns,
@@ -145,6 +160,7 @@ class TradingView:
             phase=self._phase(),
             troubles=(
                 *executor.troubles.values(),
+                *self._troubles(),
                 *(f"{name}: {why}" for name, each in doubts.items() for why in each),
                 *health.alerts,
             ),
@@ -159,23 +175,25 @@ class TradingView:
             positions=positions,
             orders=tuple(self._orders()),
             latches=latches,
-            forecasts=tuple(self._forecasts.values()),
-            data=tuple(
-                DataAge(
-                    topic=f"trades:{name}",
-                    age_ns=2**62 if mark is None else max(0, now_ns - mark.ts_ns),
-                    limit_ns=limit_ns,
-                    is_trusted=not doubts.get(name),
-                )
-                for name, mark in marks.items()
+            forecasts=tuple(
+                replace(each, coverage=self._observed.coverage(name)) for name, each in self._forecasts.items()
             ),
-            actors=tuple(
-                ActorHealth(
-                    name=each.name, is_alive=True, queued=len(each), bound=each.bound, served=0, last_served_ns=0
-                )
-                for each in self._inboxes
+            data=(
+                *self._topics(),
+                *(
+                    DataAge(
+                        topic=f"mark:{name}",
+                        age_ns=now_ns - (self._started_ns if mark is None else mark.ts_ns),
+                        limit_ns=limit_ns,
+                        is_trusted=not doubts.get(name),
+                    )
+                    for name, mark in marks.items()
+                ),
+                *self._observed.bar_ages(),
             ),
+            actors=self._actors(),
             latencies=(
+                *self._observed.latencies(),
                 Latency(
                     stage="intent_commit",
                     count=health.commits,
@@ -184,13 +202,19 @@ class TradingView:
                     worst_ns=int(health.commit_ms_max * _MS),
                 ),
             ),
-            counters=tuple(
-                Counter(name="ledger_entries_total", labels=(("kind", kind),), value=count)
-                for kind, count in sorted(self._counts.items())
+            counters=(
+                *self._observed.counters(),
+                *(
+                    Counter(name="reconnects_total", labels=(("stream", name),), value=max(0, count - 1))
+                    for name, count in self._connections().items()
+                ),
+                Counter(name="frames_refused_total", labels=(), value=self._refused()),
+                *self._notices(),
             ),
             last_decision_ns=executor.decided_ns,
             last_reconciled_ns=executor.compared_ns,
             ledger_seq=self._store.head.seq,
+            books=tuple(self._books()),
         )
 
     def foresee(self, command: OperatorCommand) -> str:
@@ -243,28 +267,31 @@ class TradingView:
         mark = self._executor.marks().get(name)
         return None if mark is None else mark.price
 
+    def _actors(self) -> tuple[ActorHealth, ...]:
+        lives = dict(self._lives())
+        seen = self._observed.actors(lambda name: lives.pop(name, True))
+        others = (
+            ActorHealth(name=name, is_alive=is_alive, queued=0, bound=0, served=0, last_served_ns=0)
+            for name, is_alive in lives.items()
+        )
+        return (*seen, *others)
+
+    def _books(self) -> list[StrategyBook]:
+        shared = self._executor.desk.orders.state.strategy_books
+        made = []
+        for strategy, book in [] if shared is None else shared.books.items():
+            for name, position in sorted(book.items()):
+                if position != Position(instrument=name):  # it has never been touched
+                    made.append(StrategyBook(strategy=strategy, position=_held(position, self._mark(name))))
+        return made
+
     def _positions(self) -> list[HeldPosition]:
         state = self._executor.desk.orders.state
         marks: Mapping[str, Any] = self._executor.marks()
         made = []
         for name, position in sorted(state.portfolio.positions.items()):
             mark = marks.get(name)
-            stops = state.stops[name]
-            made.append(
-                HeldPosition(
-                    instrument=name,
-                    qty=position.qty,
-                    entry_price=position.entry_price,
-                    mark_price=None if mark is None else mark.price,
-                    unrealized_pnl=ZERO if mark is None else position.unrealized_pnl(mark.price),
-                    realized_pnl=position.realized_pnl,
-                    fees=position.fees,
-                    funding=position.funding,
-                    take_profit=stops.take_profit,
-                    stop_loss=stops.stop_loss,
-                    trailing_distance=stops.trailing_distance,
-                )
-            )
+            made.append(_held(position, None if mark is None else mark.price, state.stops[name]))
         return made
 
     def _orders(self) -> list[OpenOrder]:
@@ -292,6 +319,22 @@ class TradingView:
                     )
                 )
         return made
+
+
+def _held(position: Position, price: Decimal | None, stops: Stops | None = None) -> HeldPosition:
+    return HeldPosition(
+        instrument=position.instrument,
+        qty=position.qty,
+        entry_price=position.entry_price,
+        mark_price=price,
+        unrealized_pnl=ZERO if price is None else position.unrealized_pnl(price),
+        realized_pnl=position.realized_pnl,
+        fees=position.fees,
+        funding=position.funding,
+        take_profit=None if stops is None else stops.take_profit,
+        stop_loss=None if stops is None else stops.stop_loss,
+        trailing_distance=None if stops is None else stops.trailing_distance,
+    )
 
 
 def _latch(latch: Latch) -> LatchView:

@@ -8,6 +8,7 @@ import typer
 from bot.app.outcomes import RunFailed
 from bot.app.story import Story
 from bot.cli.output import Json, print_result
+from bot.runtime import logs
 from bot.runtime.env import make_run_id, run_in_thread
 
 _OUT = Path("runs")
@@ -19,6 +20,7 @@ def demo(
 ) -> None:
     """Trade on an emulator; lose an answer, the connections and the process; hold the ledger against the venue."""
     directory = out / make_run_id("demo")
+    logs.configure("critical")  # what the actors of a verified run had to say, they said in the run
 
     def say(line: str) -> None:
         typer.echo(line, err=as_json)

@@ -26,6 +26,7 @@ _LAZY: Final = {
     "emulator": "bot.cli.emulator:emulator",
     "paper": "bot.cli.paper:paper",
     "live": "bot.cli.paper:live",
+    "demo": "bot.cli.demo:demo",
     "kill": "bot.cli.switches:kill",
     "pause": "bot.cli.switches:pause",
     "resume": "bot.cli.switches:resume",
@@ -36,6 +37,7 @@ _LAZY: Final = {
     "status": "bot.cli.status:status",
     "dashboard": "bot.cli.dashboard:dashboard",
     "record": "bot.cli.record:record",
+    "verify": "bot.cli.verify:verify",
     "ledger": "bot.cli.ledger:ledger_app",
     "db": "bot.cli.db:db_app",
 }

@@ -22,11 +22,7 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; docs/pape
 def paper(config: ConfigFile, overrides: Set = [], as_json: Json = False) -> None:  # noqa: B006
     """Trade without real money: on an emulator of this machine, on the testnet, or on a demo account."""
     settings = load_trade(config, overrides)
-    if settings.venue.environment == "emulator":
-        credentials = Credentials(key=settings.emulator.key, secret=settings.emulator.secret)
-    else:
-        credentials = _credentials()
-    _trade(settings, "paper", credentials, as_json)
+    _trade(settings, "paper", credentials_of(settings), as_json)
 
 
 def live(
@@ -41,6 +37,13 @@ def live(
         raise ConfigError("bot live trades real money; if you mean it, add --real-money")
     check_mode(settings, "live")  # before any key is asked for
     _trade(settings, "live", _credentials(), as_json)
+
+
+def credentials_of(settings: TradeSettings) -> Credentials:
+    """Return the account's key: the emulator's is in the settings, others are in the environment."""
+    if settings.venue.environment == "emulator":
+        return Credentials(key=settings.emulator.key, secret=settings.emulator.secret)
+    return _credentials()
 
 
 def _credentials() -> Credentials:

@@ -119,7 +119,7 @@ def _print_summary(metrics: dict[str, Any], done: replaying.Replayed, settings: 
         return "n/a" if value is None else f"{value:,.2f}"
 
     lines = {
-        "strategy": f"{settings.strategy.name}, {metrics['from']} to {metrics['to']}",
+        "strategy": f"{settings.strategy_name}, {metrics['from']} to {metrics['to']}",
         "market": f"{done.rows_in:,} rows in {done.engine_seconds:.1f} s",
         "orders": f"{metrics['orders']:,} orders, {metrics['fills']:,} fills",
         "equity": f"{number(metrics['start_equity'])} to {number(metrics['end_equity'])} "

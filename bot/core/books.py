@@ -5,6 +5,7 @@ Each execution, settlement and adjustment is booked once, by the venue's id of i
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, DecimalException
+from itertools import takewhile
 
 from bot.core.order import Order
 from bot.core.portfolio import Portfolio
@@ -16,6 +17,7 @@ from bot.domain.ledger import (
     AdjustmentBooked,
     EquityMarked,
     ExternalFillBooked,
+    FeeBooked,
     FillBooked,
     FundingBooked,
     LedgerEntry,
@@ -26,6 +28,7 @@ from bot.domain.ledger import (
 from bot.domain.orders import (
     AccountEvent,
     CashAdjusted,
+    FeePaid,
     ForeignFilled,
     FundingPaid,
     OrderFilled,
@@ -49,6 +52,7 @@ class Books:
         self._protections = protections
         self._cuts: set[tuple[str, str]] = set()
         self._settled: set[str] = set()
+        self._fees: dict[tuple[str, str, int], int] = {}  # booked, and when; the oldest first
 
     def position(self, instrument: str) -> Position:
         """Return what is held; flat for an instrument that is not traded."""
@@ -79,10 +83,20 @@ class Books:
         """Return what has been booked by its id: executions of no order of ours, settlements and the like."""
         return sorted(self._cuts), sorted(self._settled)
 
-    def restore(self, cuts: Iterable[tuple[str, str]], settled: Iterable[str]) -> None:
+    def booked_fees(self) -> list[tuple[str, str, int, int]]:
+        """Return the fees in other coins that were booked of late: instrument, execution, number, and when."""
+        return [(*key, ts_ns) for key, ts_ns in self._fees.items()]
+
+    def restore(
+        self,
+        cuts: Iterable[tuple[str, str]],
+        settled: Iterable[str],
+        fees: Iterable[tuple[str, str, int, int]] = (),
+    ) -> None:
         """Count these as booked."""
         self._cuts.update(cuts)
         self._settled.update(settled)
+        self._fees.update({(instrument, trade, number): ts_ns for instrument, trade, number, ts_ns in fees})
 
     def cut(self, cut: PositionCut, now_ns: int) -> list[LedgerEntry]:
         """Book an execution of the venue's own; return the entries, none for a repeat.
@@ -142,6 +156,35 @@ class Books:
         self._protections.see_funding(funding.instrument, funding.amount)
         return [FundingBooked(ts_ns=now_ns, funding=funding, postings=postings)]
 
+    def fee(self, paid: FeePaid, now_ns: int, *, forget_before_ns: int) -> list[LedgerEntry]:
+        """Book a fee in another coin; return the entries, none for a repeat.
+
+        Args:
+            paid: the fee.
+            now_ns: our clock.
+            forget_before_ns: what was booked before is told by nobody any more.
+
+        Raises:
+            InvariantBroken: of an instrument that is not traded, or with impossible numbers.
+        """
+        what = f"fee {paid.fee_number} of {paid.trade_id}"
+        self._know(paid.instrument, what)
+        if not (paid.amount.is_finite() and paid.price.is_finite() and paid.price > 0):
+            raise InvariantBroken(f"{what} has impossible numbers")
+        key = (paid.instrument, paid.trade_id, paid.fee_number)
+        if key in self._fees:
+            return []
+        for old in [each for each, ts_ns in _while_before(self._fees, forget_before_ns)]:
+            del self._fees[old]
+        self._fees[key] = now_ns
+        value, realized, postings = self._portfolio.fee(paid)
+        if value is not None:
+            self._protections.see_funding(paid.instrument, realized - value)
+        qty = self._portfolio.positions[paid.instrument].qty
+        return [
+            FeeBooked(ts_ns=now_ns, fee=paid, value=value, position_qty=qty, realized_pnl=realized, postings=postings)
+        ]
+
     def adjustment(self, adjustment: CashAdjusted, now_ns: int) -> list[LedgerEntry]:
         """Book a change of the balance by the venue; return the entries, none for a repeat.
 
@@ -157,7 +200,7 @@ class Books:
         return [AdjustmentBooked(ts_ns=now_ns, adjustment=adjustment, postings=postings)]
 
     def transfer(self, made: Transferred, now_ns: int) -> list[LedgerEntry]:
-        """Book cash that came from outside or went there; return the entries, none for a repeat.
+        """Book what came from outside or went there; return the entries, none for a repeat.
 
         Raises:
             InvariantBroken: the amount is no number.
@@ -168,7 +211,8 @@ class Books:
             return []
         self._settled.add(made.transfer_id)
         postings = self._portfolio.transfer(made)
-        if made.kind.startswith("TRANSFER"):  # what the venue charges or gives is a loss or a profit
+        is_cash = made.currency in ("", self._portfolio.currency)
+        if is_cash and made.kind.startswith("TRANSFER"):  # what the venue charges or gives is a loss or a profit
             self._protections.deposit(made.amount, now_ns)
         return [TransferBooked(ts_ns=now_ns, transfer=made, postings=postings)]
 
@@ -210,6 +254,12 @@ class Books:
             raise InvariantBroken(f"{what} of {instrument}, which is not traded in this run")
 
 
+def _while_before(
+    times: Mapping[tuple[str, str, int], int], before_ns: int
+) -> Iterable[tuple[tuple[str, str, int], int]]:
+    return takewhile(lambda item: item[1] < before_ns, times.items())
+
+
 def differences(
     portfolio: Portfolio, *, cash: Decimal, positions: Mapping[str, Position], untold: Iterable[AccountEvent]
 ) -> list[str]:
@@ -232,7 +282,9 @@ def differences(
                 signed = event.qty * event.side.sign
                 qty[event.instrument] = qty.get(event.instrument, ZERO) + signed
                 worth -= signed * event.price + event.fee
-            case FundingPaid() | CashAdjusted() | Transferred():
+            case FundingPaid() | CashAdjusted():
+                worth += event.amount
+            case Transferred() if event.currency in ("", portfolio.currency):
                 worth += event.amount
             case _:
                 pass  # it moves no money

@@ -60,6 +60,17 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     cancels_intended: dict[str, CancelIntended] = {}
     stops_intended: dict[str, StopsIntended] = {}
     cancel_numbers: dict[str, int] = {}
+    coins: dict[str, Decimal] = {}
+    fees: list[tuple[str, str, int, int]] = []  # in other coins: instrument, execution, number, when
+    compared_ns: int | None = None
+    compared_ms: int = 0
+    signed_until_ms: int = 0
+    balanced_ms: int = 0
+    flattening: dict[str, str] = {}
+    worked: list[str] = []  # live orders that rest for a target
+    crossings: int = 0
+    strategy_books: list[tuple[str, list[Position]]] = []  # where several strategies have books of their own
+    shares: dict[str, dict[str, Decimal]] = {}  # by order, what of it each has left
     last_count: int = 0  # the highest number in any order id
     last_epoch: int = 0
 
@@ -70,7 +81,7 @@ def capture(state: MoneyState, journal: RequestJournal | None = None, *, last: t
     Args:
         last: the highest epoch and the highest number in any order id.
     """
-    protections = state.protections
+    protections, shared = state.protections, state.strategy_books
     cuts, settled = state.books.booked()
     checkpoint = Checkpoint(
         cash=state.portfolio.cash,
@@ -79,6 +90,10 @@ def capture(state: MoneyState, journal: RequestJournal | None = None, *, last: t
         live=[(name, list(live)) for name, live in state.live.items()],
         strategy_of=dict(state.strategy_of),
         closing=sorted(state.closing),
+        worked=sorted(state.worked),
+        crossings=state.crossings,
+        strategy_books=[] if shared is None else [(name, list(book.values())) for name, book in shared.books.items()],
+        shares={} if shared is None else {name: dict(parts) for name, parts in shared.shares.items()},
         done=list(state.done),
         sends_ns=list(state.sends_ns),
         stops=dict(state.stops),
@@ -91,6 +106,13 @@ def capture(state: MoneyState, journal: RequestJournal | None = None, *, last: t
         latches=protections.states.latches(),
         loss_base=protections.loss_base,
         counted=Counted(**protections.counted()),
+        coins=dict(state.portfolio.coins),
+        fees=state.books.booked_fees(),
+        compared_ns=state.compared_ns,
+        compared_ms=state.compared_ms,
+        signed_until_ms=state.signed_until_ms,
+        balanced_ms=state.balanced_ms,
+        flattening=dict(state.flattening),
         last_epoch=last[0],
         last_count=last[1],
     )
@@ -106,6 +128,12 @@ def restore(checkpoint: Checkpoint, state: MoneyState, journal: RequestJournal) 
         state.live[name].update({order: state.orders[order] for order in live})
     state.strategy_of.update(checkpoint.strategy_of)
     state.closing.update(checkpoint.closing)
+    state.worked.update(checkpoint.worked)
+    state.crossings = checkpoint.crossings
+    if (shared := state.strategy_books) is not None:
+        for name, book in checkpoint.strategy_books:
+            shared.books.setdefault(name, {}).update({position.instrument: position for position in book})
+        shared.shares.update({name: dict(parts) for name, parts in checkpoint.shares.items()})
     state.done.extend(checkpoint.done)
     state.sends_ns.extend(checkpoint.sends_ns)
     state.stops.update(checkpoint.stops)
@@ -113,7 +141,13 @@ def restore(checkpoint: Checkpoint, state: MoneyState, journal: RequestJournal) 
     state.forecasts.update(checkpoint.forecasts)
     state.decisions = checkpoint.decisions
     state.doubts.update({name: set(requests) for name, requests in checkpoint.doubts.items()})
-    state.books.restore(checkpoint.cuts, checkpoint.settled)
+    state.portfolio.coins.update(checkpoint.coins)
+    state.books.restore(checkpoint.cuts, checkpoint.settled, checkpoint.fees)
+    state.compared_ns = checkpoint.compared_ns
+    state.compared_ms = checkpoint.compared_ms
+    state.signed_until_ms = checkpoint.signed_until_ms
+    state.balanced_ms = checkpoint.balanced_ms
+    state.flattening.update(checkpoint.flattening)
     state.protections.states.restore_latches(checkpoint.latches)
     state.protections.restore_loss_base(*checkpoint.loss_base)
     counted = checkpoint.counted

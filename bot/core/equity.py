@@ -36,13 +36,21 @@ class ProfitCurve:
 
         A fill at exactly a bar's close follows it. Nothing before the last of these times may be added afterwards.
         """
-        at = np.searchsorted(np.array(self._since_ns), close_ns, side="left") - 1
-        qty = np.array(self._qty)[at]
-        profit = np.array(self._flow)[at] + qty * self._instrument.prices(close_ticks)
+        qty, profit, at = self._read(close_ns, close_ticks)
         if len(at):
             last = int(at[-1])
             del self._since_ns[:last], self._qty[:last], self._flow[:last]
         return qty, profit
+
+    def peek(self, close_ns: I64, close_ticks: I64) -> tuple[F64, F64]:
+        """Return what `at` would now; what is added afterwards may still change it."""
+        qty, profit, _ = self._read(close_ns, close_ticks)
+        return qty, profit
+
+    def _read(self, close_ns: I64, close_ticks: I64) -> tuple[F64, F64, I64]:
+        at: I64 = np.searchsorted(np.array(self._since_ns), close_ns, side="left") - 1
+        qty = np.array(self._qty)[at]
+        return qty, np.array(self._flow)[at] + qty * self._instrument.prices(close_ticks), at
 
     def _change(self, ts_ns: int, amount: Decimal) -> None:
         self._exact_flow += amount

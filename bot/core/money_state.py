@@ -4,10 +4,12 @@
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from bot.core.books import Books
+from bot.core.execution.strategy_books import StrategyBooks
+from bot.core.live_orders import LiveOrders
 from bot.core.order import Order
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
@@ -16,7 +18,7 @@ from bot.core.stops import Stops, follow
 from bot.core.trading_state import Cause, Latch, TradingState, Why
 from bot.domain.account import ZERO, Position
 from bot.domain.instrument import Instrument
-from bot.domain.ledger import DoubtOpened, DoubtResolved, IntentDropped, LedgerEntry
+from bot.domain.ledger import DoubtOpened, DoubtResolved, IntentDropped, LedgerEntry, RequestSigned
 from bot.domain.orders import StopsChanged, SubmitOrder
 
 _FORGET_AFTER_NS = 24 * 3_600_000_000_000  # a done order is kept this long for events that come late
@@ -29,6 +31,7 @@ class MoneyState:
         instruments: what may be traded, by name.
         portfolio: positions and cash.
         protections: watch the account.
+        strategies: who trades, where they are several with books of their own.
         sends_max: how many of the newest sends are remembered, for the gate's rate.
     """
 
@@ -39,28 +42,45 @@ class MoneyState:
         portfolio: Portfolio,
         protections: Protections,
         sends_max: int,
+        strategies: Sequence[str] = (),
     ) -> None:
         self.instruments = instruments
         self.portfolio = portfolio
         self.protections = protections
         self.books = Books(portfolio, protections)
         self.orders: dict[str, Order] = {}
-        self.live: dict[str, dict[str, Order]] = {name: {} for name in instruments}  # by instrument, then id
+        self.live = {name: LiveOrders() for name in instruments}
         self.strategy_of: dict[str, str] = {}
         self.closing: set[str] = set()  # live orders that flatten, which no halt may cancel
+        self.strategy_books = StrategyBooks(strategies, instruments) if len(strategies) > 1 else None
+        self.worked: set[str] = set()  # live orders that rest for a target: nobody minds them after a restart
         self.done: deque[tuple[int, str]] = deque()
         self.sends_ns: deque[int] = deque(maxlen=sends_max)
         self.stops = {name: Stops() for name in instruments}  # what the venue keeps
         self.has_stops: set[str] = set()  # instruments where it does, did for this position, or was asked to
         self.forecasts: dict[str, str] = {}  # by instrument, the newest recorded
         self.decisions = 0
+        self.crossings = 0  # how often wishes of several strategies have met
         self.doubts: dict[str, set[str]] = {}  # by instrument, requests of which nobody knows what came of them
 
+        self.flattening: dict[str, str] = {}  # instruments that a person wants flat, and why
+        self.signed_until_ms = 0  # the venue's clock
+        self.compared_ns: int | None = None  # when the books were last compared with the venue's
+        self.compared_ms = 0  # the same, by the venue's clock
+        self.balanced_ms = 0  # up to then, by the venue's clock, the books were held against its own ledger
         self.unsure: dict[str, str] = {}  # by instrument, "" for all: why the venue is to be asked; not kept on disk
 
     def position_qty(self, instrument: str) -> Decimal:
         """Return the signed quantity held."""
         return self.portfolio.positions[instrument].qty
+
+    def closable_qty(self, instrument: str) -> Decimal:
+        """Return the signed quantity that an order can close: a fee in its own coin leaves dust in a spot position."""
+        known, held = self.instruments[instrument], self.position_qty(instrument)
+        if known.kind != "spot":
+            return held
+        qty = known.round_qty(held)
+        return qty if abs(qty) >= known.qty_min else ZERO
 
     def hold(self, instrument: str) -> Latch | None:
         """Return what keeps the gate from letting entries pass: a latch, or a doubt; None where all is open."""
@@ -87,6 +107,11 @@ class MoneyState:
             case _:
                 pass
 
+    def follow_signed(self, entry: LedgerEntry) -> None:
+        """Remember until when anything that was signed may be admitted."""
+        if isinstance(entry, RequestSigned):
+            self.signed_until_ms = max(self.signed_until_ms, entry.signed_ms + entry.recv_window_ms)
+
     def sent(self, order: SubmitOrder, strategy: str, now_ns: int, *, is_rule: bool) -> Order:
         """Keep an order that is about to be sent."""
         name = order.client_order_id
@@ -109,13 +134,24 @@ class MoneyState:
             live[name] = order
             return
         self.closing.discard(name)
+        self.worked.discard(name)
         if live.pop(name, None) is not None:
             self.done.append((now_ns, name))
-        while self.done and self.done[0][0] < now_ns - _FORGET_AFTER_NS:
+        while self.done and self.done[0][0] < self.forget_before_ns(now_ns):
             _, forgotten = self.done.popleft()
             done = self.orders.get(forgotten)
             if done is not None and not done.is_live:  # it is gone where it was done twice: a raise opened it again
                 del self.orders[forgotten], self.strategy_of[forgotten]
+                if self.strategy_books is not None:
+                    self.strategy_books.shares.pop(forgotten, None)
+
+    def forget_before_ns(self, now_ns: int) -> int:
+        """Return before when nothing needs to be known again: executions are asked for from the last comparison on.
+
+        After a long time away that lies far back, and what was done shortly before it will be told once more.
+        """
+        known_ns = now_ns if self.compared_ns is None else min(now_ns, self.compared_ns)
+        return known_ns - _FORGET_AFTER_NS
 
     def moved(self, instrument: str) -> None:
         """Count stops no more, which end with their position; but an open order may bring new ones."""
@@ -151,11 +187,10 @@ class MoneyState:
             if equity is not None and position.qty:
                 equity += position.unrealized_pnl(mark.price)
             if name != instrument:
-                worst = worst_case_qty(position, live.values(), has_stops=name in self.has_stops)
+                worst = worst_case_qty(position, live.claims() or live.values(), has_stops=name in self.has_stops)
                 others += worst * mark.price
-        own = tuple(self.live.get(instrument, {}).values())
-        if without:
-            own = tuple(order for order in own if order.request.client_order_id != without)
+        mine = self.live.get(instrument)
+        own = () if mine is None else tuple(order for name, order in mine.items() if name != without)
         flat = Position(instrument=instrument)
         return Book(
             equity=equity,
@@ -166,4 +201,5 @@ class MoneyState:
             now_ns=now_ns,
             other_positions=other_positions,
             has_stops=instrument in self.has_stops,
+            claims=None if mine is None else mine.claims(without=without),
         )

@@ -11,6 +11,7 @@ from bot.domain.ledger import (
     FillBooked,
     FundingBooked,
     IntentDropped,
+    LedgerBalanced,
     LedgerEntry,
     PositionCutBooked,
     Reconciled,
@@ -34,11 +35,12 @@ def notice_of(entry: LedgerEntry) -> Notice | None:
     match entry:
         case FillBooked(fill=fill):
             text = f"{fill.side.value} {plain(fill.qty)} {fill.instrument} at {plain(fill.price)}"
+            booked = f"realized {_amount(entry.realized_pnl)}, fee {_amount(fill.fee)}"
             return _notice(
                 entry,
                 "order.filled",
                 Severity.INFO,
-                f"{text}; now {plain(entry.position_qty)}, realized {plain(entry.realized_pnl)}, fee {plain(fill.fee)}",
+                f"{text}; now {plain(entry.position_qty)}, {booked}",
                 fill.instrument,
                 client_order_id=fill.client_order_id,
             )
@@ -53,7 +55,11 @@ def notice_of(entry: LedgerEntry) -> Notice | None:
             text = f"funding of {paid.instrument}: {plain(paid.amount)}"
             return _notice(entry, "funding.booked", Severity.INFO, text, paid.instrument)
         case TransferBooked(transfer=moved):
-            return _notice(entry, "cash.transferred", Severity.WARNING, f"{moved.kind}: {plain(moved.amount)}")
+            text = f"{moved.kind}: {plain(moved.amount)} {moved.currency}".strip()
+            return _notice(entry, "cash.transferred", Severity.WARNING, text)
+        case LedgerBalanced(differences=differences) if differences:
+            text = f"the venue's log of transactions differs: {'; '.join(differences)}"
+            return _notice(entry, "ledger.differs", Severity.ERROR, text)
         case DoubtOpened():
             text = f"nobody knows what came of {entry.request}: {entry.why}"
             return _notice(entry, "order.doubted", Severity.WARNING, text, entry.instrument, request=entry.request)
@@ -89,6 +95,11 @@ def plain(number: Decimal) -> str:
     """Return a number as people write it."""
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _amount(number: Decimal) -> str:
+    """Return an amount to four places: what a person wants of it."""
+    return plain(round(number, 4) + 0)
 
 
 def _notice(entry: LedgerEntry, kind: str, severity: Severity, text: str, instrument: str = "", **keys: str) -> Notice:

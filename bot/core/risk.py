@@ -59,6 +59,7 @@ class Denial(StrEnum):
     COOLDOWN = "COOLDOWN"
     OPEN_POSITIONS_ABOVE_MAX = "OPEN_POSITIONS_ABOVE_MAX"
     IN_DOUBT = "IN_DOUBT"
+    TARGET_DROPPED = "TARGET_DROPPED"
 
 
 _PAUSES = {
@@ -91,6 +92,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
     price: Decimal
     ts_ns: int
+    bid: Decimal | None = None  # the best there are, where quotes are known
+    ask: Decimal | None = None
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,7 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     now_ns: int
     other_positions: int = 0  # other instruments that are held, or would be if their open orders filled
     has_stops: bool = False  # the venue keeps exits for the position, did, or has been asked to
+    claims: "Claims | None" = None  # what `live` comes to, where somebody has kept count
 
 
 def _nothing() -> dict[Side, Decimal]:
@@ -156,7 +160,7 @@ def judge(
         denial = _judge_mark(mark)
         if denial is not None:
             return denial
-        claims = claims_of(book.live)
+        claims = book.claims or claims_of(book.live)
         return (
             _judge_inputs(book, claims, limits)
             or _judge_grid(order, instrument)
@@ -207,7 +211,7 @@ def judge_amendment(
         denial = _judge_mark(mark)
         if denial is not None:
             return denial
-        claims = claims_of(book.live)
+        claims = book.claims or claims_of(book.live)
         return (
             _judge_inputs(book, claims, limits)
             or _judge_grid(draft, instrument)

@@ -119,6 +119,7 @@ class TradeTape:
 
     def __init__(self) -> None:
         self._chunks: list[_Chunk[TradeBatch]] = []
+        self._asked = (-FAR, 0)  # the last search: a time, and the first row at or after it
 
     @property
     def end(self) -> int:
@@ -128,6 +129,7 @@ class TradeTape:
     def extend(self, batch: TradeBatch | BarBatch, now_ns: int) -> None:
         """See `Tape`."""
         assert isinstance(batch, TradeBatch)
+        self._asked = -FAR, 0
         while len(self._chunks) > 1 and self._chunks[1].first_ns < now_ns:
             self._chunks.pop(0)
         if len(batch):
@@ -192,10 +194,15 @@ class TradeTape:
 
     def take_row(self, at_ns: int) -> int:
         """See `Tape`: the first trade at or after the order's arrival."""
+        if self._asked[0] == at_ns:
+            return self._asked[1]
+        row = self.end
         for chunk in self._chunks:
             if chunk.last_ns >= at_ns:
-                return chunk.first_row + int(chunk.ts_ns.searchsorted(at_ns))
-        return self.end
+                row = chunk.first_row + int(chunk.ts_ns.searchsorted(at_ns))
+                break
+        self._asked = at_ns, row
+        return row
 
     def take(self, row: int, at_ns: int) -> tuple[int, int] | None:
         """See `Tape`."""

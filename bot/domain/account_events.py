@@ -1,9 +1,7 @@
-"""What a live account tells beyond its own orders' events: strangers' orders, balances, positions, fees in other coins.
+"""What a live account tells beyond its own orders' events: strangers' orders, balances, positions.
 
 `bot.domain.orders` has what a replay needs; these come from a venue that others use too.
 """
-
-from decimal import Decimal
 
 import msgspec
 
@@ -38,17 +36,6 @@ class FillSighted(Told, frozen=True, kw_only=True):
     execution: ExecutionRecord
 
 
-class FeePaid(Told, frozen=True, kw_only=True):
-    """A fee or tax of a fill that was not paid in the quote currency; the fill itself says 0 of it."""
-
-    client_order_id: str  # "" where the order is not ours
-    instrument: str
-    trade_id: str
-    fee_number: int  # of the fill's fees, the n-th: with `trade_id` it is unique
-    currency: str
-    amount: Decimal  # positive was paid
-
-
 class PositionReported(Told, frozen=True, kw_only=True):
     """A position as the venue has it."""
 
@@ -80,7 +67,6 @@ LiveEvent = (
     | ExternalOrder
     | ExternalFill
     | FillSighted
-    | FeePaid
     | PositionReported
     | WalletReported
     | TransferBooked

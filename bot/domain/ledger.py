@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from bot.domain.account import Posting
+from bot.domain.instrument import Side
 from bot.domain.orders import (
     AmendOrder,
     AmendRejected,
@@ -15,6 +16,7 @@ from bot.domain.orders import (
     CancelRejected,
     CashAdjusted,
     ChangeStops,
+    FeePaid,
     ForeignFilled,
     FundingPaid,
     OrderAccepted,
@@ -274,6 +276,26 @@ class Reconciled(Entry, frozen=True, kw_only=True):
     differences: tuple[str, ...] = ()  # that nothing explains
 
 
+class LedgerBalanced(Entry, frozen=True, kw_only=True):
+    """Our bookings and the lines of the venue's own ledger were held against each other, one by one."""
+
+    from_ms: int  # the venue's clock
+    to_ms: int
+    lines: int  # of the venue's
+    matched: int  # of them
+    sums: tuple[tuple[str, Decimal, Decimal], ...] = ()  # by currency: what changed by our books, and by theirs
+    explained: tuple[str, ...] = ()  # what differs, and why
+    differences: tuple[str, ...] = ()  # that nothing explains
+
+
+class FlattenWanted(Entry, frozen=True, kw_only=True):
+    """A person wants a position closed, whatever it takes; or, where it is done or called off, no more."""
+
+    instrument: str
+    why: str
+    is_wanted: bool
+
+
 class LossBaseMoved(Entry, frozen=True, kw_only=True):
     """What losses are measured from: kept only where a run may have to be taken up again."""
 
@@ -291,11 +313,48 @@ class ExternalFillBooked(Entry, frozen=True, kw_only=True):
     postings: tuple[Posting, ...]
 
 
+class FeeBooked(Entry, frozen=True, kw_only=True):
+    """A fee in another coin than the quote currency, and its booking.
+
+    One in a spot pair's base coin is a sale: so much of the coin was given away, at its execution's price.
+    """
+
+    fee: FeePaid
+    value: Decimal | None  # quote currency, at the execution's price; None of a coin that the books have no price of
+    position_qty: Decimal  # after it
+    realized_pnl: Decimal  # by giving the coin away, before fees
+    postings: tuple[Posting, ...]
+
+
 class TransferBooked(Entry, frozen=True, kw_only=True):
     """Cash moved between the account and the outside, and the booking."""
 
     transfer: Transferred
     postings: tuple[Posting, ...]
+
+
+class OrderShared(Entry, frozen=True, kw_only=True):
+    """Whose an order is, where several strategies trade the account: what of it each has asked for."""
+
+    client_order_id: str
+    shares: tuple[tuple[str, Decimal], ...]
+
+
+class BookMoved(Entry, frozen=True, kw_only=True):
+    """A strategy's own book moved, where several trade the account; the account's booking is another entry."""
+
+    strategy: str  # "outside": of none
+    instrument: str
+    cause: str  # fill, cross (two strategies met), cut, foreign, funding
+    event_id: str  # of the execution, the settlement or the crossing
+    client_order_id: str = ""
+    side: Side | None = None  # with quantity and price: what the book bought or sold
+    qty: Decimal | None = None
+    price: Decimal | None = None
+    fee: Decimal = Decimal(0)
+    amount: Decimal = Decimal(0)  # of funding; positive was received
+    position_qty: Decimal  # of the book, after it
+    realized_pnl: Decimal  # of this move, before fees
 
 
 class RunClosed(Entry, frozen=True, kw_only=True):
@@ -336,8 +395,13 @@ LedgerEntry = (
     | IntentDropped
     | AlertRaised
     | Reconciled
+    | LedgerBalanced
+    | FlattenWanted
     | LossBaseMoved
+    | OrderShared
+    | BookMoved
     | ExternalFillBooked
+    | FeeBooked
     | TransferBooked
     | RunClosed
 )

@@ -333,6 +333,20 @@ class ForeignFilled(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_de
     venue_order_id: str = ""
 
 
+class FeePaid(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A fee or tax of an execution that was not taken in the quote currency; the execution itself says 0 of it."""
+
+    ts_event_ns: int
+    ts_recv_ns: int
+    instrument: str
+    trade_id: str
+    fee_number: int  # of the execution's fees, the n-th: with instrument and `trade_id` it is unique
+    currency: str
+    amount: Decimal  # of that currency; positive was paid
+    price: Decimal  # of the execution
+    client_order_id: str = ""  # empty where the order is not ours
+
+
 class Transferred(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Cash moved between the account and the outside, by its owner or by the venue; no trading brought it."""
 
@@ -340,9 +354,18 @@ class Transferred(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defa
     ts_recv_ns: int
     transfer_id: str  # unique
     kind: str  # the venue's word: "TRANSFER_IN", "INTEREST"...
-    amount: Decimal  # quote currency; positive came in
+    amount: Decimal  # positive came in
+    currency: str = ""  # of the amount; empty: the account's own
 
 
 AccountEvent = (
-    OrderEvent | FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted | ForeignFilled | Transferred
+    OrderEvent
+    | FundingPaid
+    | PositionCut
+    | StopsChanged
+    | StopsRejected
+    | CashAdjusted
+    | ForeignFilled
+    | FeePaid
+    | Transferred
 )

@@ -602,11 +602,14 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def settle_memory() -> None:
+def settle_memory(*, young: int = 2_000_000) -> None:
     """Take what is loaded by now out of the garbage collector's sight, and let it run less often.
 
     The engine makes many small objects and no cycles; collecting them by counting is enough.
+
+    Args:
+        young: so many objects more than before, and the newest are looked through: few where a pause matters.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(2_000_000, 50, 50)
+    gc.set_threshold(young, 50, 50)

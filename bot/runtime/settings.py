@@ -22,6 +22,7 @@ from bot.core.durations import Duration, parse_duration
 from bot.core.event_rules import EventRuleText
 from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
+from bot.runtime.execution_settings import ExecutionSettings
 
 _MINUTE_NS = 60_000_000_000
 
@@ -71,7 +72,7 @@ class RunSettings(_Section):
         1,
         ge=0,
         lt=2**63,
-        description="recorded with the run; --seed sets it and delays.seed, the sample market has a seed of its own",
+        description="of the slices' jitter; --seed sets it and delays.seed, the sample market has a seed of its own",
     )
     start: Time = Field(None, description="first moment to replay, UTC; empty for as early as the data goes")
     end: Time = Field(None, description="first moment not to replay, UTC; empty for as late as the data goes")
@@ -294,6 +295,13 @@ class StrategySettings(_Section):
 
     name: str = Field("multiscale", min_length=1, description="built in, or path/to/file.py:Class")
     params: dict[str, Any] = Field(default_factory=dict)
+    label: str = Field(
+        "", pattern=r"^([A-Za-z][A-Za-z0-9_]{0,11})?$", description="what it is called here; empty: as it calls itself"
+    )
+
+    def choice(self) -> tuple[str, dict[str, Any], str]:
+        """Return what a strategy is made of."""
+        return self.name, dict(self.params), self.label
 
 
 class PredictorSettings(_Section):
@@ -349,7 +357,9 @@ class Settings(BaseSettings):
     account: AccountSettings = Field(default_factory=AccountSettings)
     risk: RiskSettings = Field(default_factory=RiskSettings)
     protections: ProtectionSettings = Field(default_factory=ProtectionSettings)
+    execution: ExecutionSettings = Field(default_factory=ExecutionSettings)
     strategy: StrategySettings = Field(default_factory=StrategySettings)
+    strategies: tuple[StrategySettings, ...] = Field((), description="several on one account, in place of strategy")
     predictor: PredictorSettings = Field(default_factory=PredictorSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
@@ -364,6 +374,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return what is given by hand alone: `load` has merged file, environment and `--set` in that order."""
         return (init_settings,)
+
+    @property
+    def chosen(self) -> list[tuple[str, dict[str, Any], str]]:
+        """Return what is to trade: name, parameters and label of each."""
+        return [each.choice() for each in self.strategies or (self.strategy,)]
+
+    @property
+    def strategy_name(self) -> str:
+        """Return what is to trade, for a person."""
+        return "+".join(label or name for name, _, label in self.chosen)
 
     def config_hash(self) -> str:
         """Return a hash of all settings that can change a result."""

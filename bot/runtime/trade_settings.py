@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from bot.core.durations import Duration, parse_duration
 from bot.domain.errors import ConfigError
 from bot.runtime.alert_settings import AlertSettings
-from bot.runtime.operator_settings import StatusSettings
+from bot.runtime.execution_settings import ExecutionSettings
+from bot.runtime.operator_settings import ServiceSettings, StatusSettings
 from bot.runtime.settings import (
     BarsSettings,
     FeatureSettings,
@@ -32,7 +35,14 @@ REAL_MONEY = "I trade real money"
 _ENVIRONMENT_LETTERS = {"emulator": "e", "testnet": "t", "demo": "d", "mainnet": "l"}
 
 
-_PLACE: Any = {"log": True, "status": True, "alerts": True, "emulator": True, "run": {"out", "stop_after"}}
+_PLACE: Any = {
+    "log": True,
+    "status": True,
+    "service": True,
+    "alerts": True,
+    "emulator": True,
+    "run": {"out", "stop_after", "record_deliveries"},
+}
 """What never changes what is traded."""
 
 
@@ -79,6 +89,28 @@ class LedgerSettings(_Section):
     )
 
 
+class InferenceSettings(_Section):
+    """The process that a trained model answers in; of predictor.kind = "artifact" alone."""
+
+    deadline: Duration = Field(
+        parse_duration("2s"),
+        ge=parse_duration("10ms"),
+        le=parse_duration("1m"),
+        description="of the market's time: a forecast that takes longer is none; half a decision bar at most",
+    )
+    start_within: Duration = Field(
+        parse_duration("2m"), ge=parse_duration("1s"), description="to load, and to pass the recorded answers"
+    )
+    silent_max: Duration = Field(
+        parse_duration("30s"), ge=parse_duration("1s"), description="without a word while asked: then it is killed"
+    )
+    look_every: Duration = Field(
+        parse_duration("2s"), ge=parse_duration("100ms"), description="how often a store is asked which model is in use"
+    )
+    memory_max_mib: int = Field(4096, ge=128, le=1 << 20, description="a process that holds more is replaced")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$", description="where the network is computed")
+
+
 class LiveSettings(_Section):
     """What only real money needs."""
 
@@ -88,15 +120,29 @@ class LiveSettings(_Section):
 class TradeRunSettings(_Section):
     """The run."""
 
-    seed: int = Field(1, ge=0, lt=2**63, description="of waits before connecting again")
+    seed: int = Field(1, ge=0, lt=2**63, description="of waits before connecting again, and of the slices' jitter")
     out: Path = Field(Path("runs"), description="where run directories are made")
     stop_after: Duration | None = Field(None, gt=0, description="end by itself; empty: until Ctrl-C")
     compare_every: Duration = Field(
         parse_duration("1m"), ge=parse_duration("1s"), description="how often the account is compared"
     )
+    balance_every: Duration = Field(
+        parse_duration("1h"),
+        ge=parse_duration("1s"),
+        description="how often bookings are held, one by one, against the venue's own ledger",
+    )
+    filters_every: Duration = Field(
+        parse_duration("1d"), ge=parse_duration("1s"), description="how often the venue's filters are asked for anew"
+    )
+    confirm_within: Duration = Field(
+        parse_duration("1s"),
+        ge=0,
+        description="how long a minute's first trades wait for the venue's last word on the minute before; 0s: not",
+    )
     check_every: Duration = Field(
         parse_duration("10s"), ge=parse_duration("1s"), description="how often equity is looked at"
     )
+    record_deliveries: bool = Field(True, description="record what every actor is told, for bot verify")
     protect_within: Duration | None = Field(
         None, gt=0, description="close what has had neither a stop nor an exit for so long; empty: never"
     )
@@ -116,11 +162,15 @@ class TradeSettings(BaseModel):
     features: FeatureSettings = Field(default_factory=FeatureSettings)
     risk: RiskSettings = Field(default_factory=RiskSettings)
     protections: ProtectionSettings = Field(default_factory=ProtectionSettings)
+    execution: ExecutionSettings = Field(default_factory=ExecutionSettings)
     strategy: StrategySettings = Field(default_factory=StrategySettings)
+    strategies: tuple[StrategySettings, ...] = Field((), description="several on one account, in place of strategy")
     predictor: PredictorSettings = Field(default_factory=PredictorSettings)
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
     status: StatusSettings = Field(default_factory=StatusSettings)
+    service: ServiceSettings = Field(default_factory=ServiceSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
@@ -129,6 +179,8 @@ class TradeSettings(BaseModel):
         names = [each.symbol for each in self.symbols]
         if len(set(names)) != len(names):
             raise ValueError("symbols: one is named twice; a perpetual and its spot pair go into two runs")
+        if len(self.strategies) > 1 and any(each.category == "spot" for each in self.symbols):
+            raise ValueError("strategies: several share perpetuals alone; give each its own run on spot")
         if self.venue.url and self.venue.environment != "emulator":
             raise ValueError("venue.url: of an emulator alone; the venue's own addresses are known")
         return self
@@ -138,6 +190,16 @@ class TradeSettings(BaseModel):
         """Return what client order ids begin with."""
         return _ENVIRONMENT_LETTERS[self.venue.environment]
 
+    @property
+    def chosen(self) -> list[tuple[str, dict[str, Any], str]]:
+        """Return what is to trade: name, parameters and label of each."""
+        return [each.choice() for each in self.strategies or (self.strategy,)]
+
+    @property
+    def strategy_name(self) -> str:
+        """Return what is to trade, for a person."""
+        return "+".join(label or name for name, _, label in self.chosen)
+
     def config_hash(self) -> str:
         """Return a hash of all settings that can change what is traded; no secret is in it."""
         values = self.model_dump(mode="json", exclude=_PLACE)
@@ -145,7 +207,17 @@ class TradeSettings(BaseModel):
 
     def public(self) -> dict[str, Any]:
         """Return all settings but secrets, for the run's directory."""
-        return self.model_dump(mode="json", exclude={"emulator": {"secret"}})
+        told = self.model_dump(mode="json", exclude={"emulator": {"secret"}})
+        if "://" in (told["ledger"]["at"] or ""):
+            told["ledger"]["at"] = _without_password(told["ledger"]["at"])
+        return told
+
+
+def _without_password(address: str) -> str:
+    try:
+        return make_url(address).render_as_string(hide_password=True)
+    except ArgumentError:  # what opens it says what is wrong with it
+        return "***"
 
 
 def load_trade(path: Path, overrides: Sequence[str] = ()) -> TradeSettings:

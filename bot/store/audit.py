@@ -21,6 +21,7 @@ from bot.core.digest import ColumnDigest
 from bot.domain.errors import DataError
 from bot.domain.ledger import (
     AmendIntended,
+    BookMoved,
     EquityMarked,
     FillBooked,
     LedgerEntry,
@@ -32,6 +33,7 @@ from bot.domain.ledger import (
 )
 from bot.domain.orders import OrderAmended, StopsRejected, SubmitOrder
 from bot.store import tables
+from bot.store.books_audit import check_strategy_books
 from bot.store.projection import Projection
 from bot.store.request_audit import check_requests
 from bot.store.run_reader import RunReader, open_ledger
@@ -76,12 +78,15 @@ def audit_run(directory: Path) -> Audit:
         audit.check("double entry", _check_double_entry(reader))
         fills, funding, adjustments = reader.fills(), reader.frame("funding"), reader.frame("adjustments")
         moves = _records(fills) + _records(funding) + _records(adjustments) + _records(reader.frame("transfers"))
+        moves = sorted(moves + _records(reader.frame("fees")), key=lambda row: int(row["seq"]))
         audit.fills = len(fills)
         if run["status"] != "finished":
             audit.problems.append(f"the run is {run['status']}, not finished")
         audit.check("positions, fees, PnL and cash from the fills", _check_books(reader, moves, run))
         audit.check("fills, amendments and stops against what was intended", _check_intents(entries))
         audit.check("requests against what was intended", check_requests(entries))
+        if any(isinstance(entry, BookMoved) for entry in entries):
+            audit.check("the strategies' books against the account's", check_strategy_books(entries))
         audit.check("equity entries", _check_equity(entries, moves, run["start_cash"]))
         tape = reader.tape()
         audit.bars = len(tape)
@@ -172,7 +177,14 @@ class _Account:
     qty: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
     def apply(self, row: dict[str, Any]) -> None:
-        """Book a row of the fills, of the funding, of the adjustments or of the transfers."""
+        """Book a row of the fills, of the fees in other coins, of the funding, the adjustments or the transfers."""
+        if "fee_number" in row:
+            if isinstance(row["value"], Decimal):  # so much of what is held was given away, for what it was worth
+                self.qty[row["instrument"]] -= row["amount"]
+                self.fees += row["value"]
+            return
+        if isinstance(row.get("currency"), str):
+            return  # of another coin
         if "trade_id" not in row:
             if "funding_id" in row:
                 self.funding += row["amount"]
@@ -193,13 +205,14 @@ def _check_books(reader: RunReader, moves: list[dict[str, Any]], run: dict[str, 
     realized = Decimal(0)
     for row in moves:
         account.apply(row)
-        if "trade_id" not in row:
+        if "trade_id" not in row or ("fee_number" in row and not isinstance(row["value"], Decimal)):
             continue
         realized += row["realized_pnl"]
         held = account.qty[row["instrument"]]
         if held != row["position_qty"]:
             yield f"fills: after {row['trade_id']} the position is {held}, not {row['position_qty']}"
-    balances = {row["account"]: row["amount"] for row in _records(reader.frame("balances"))}
+    rows = _records(reader.frame("balances"))
+    balances = {row["account"]: row["amount"] for row in rows if row["currency"] == run["currency"]}
     wanted = {
         "fees": account.fees,
         "funding": -account.funding,

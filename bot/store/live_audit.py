@@ -19,6 +19,7 @@ from bot.domain.errors import DataError
 from bot.domain.ledger import LedgerEntry
 from bot.store import tables
 from bot.store.audit import Audit, _check_intents
+from bot.store.books_audit import check_strategy_books
 from bot.store.live_reader import journal_pages, ledger_name, open_snapshot, reason_of, schema_of
 from bot.store.live_sqlite import column_names
 from bot.store.projection import Projection, Row
@@ -26,7 +27,7 @@ from bot.store.request_audit import check_requests
 from bot.store.sql_ledger import GENESIS, chain
 
 _STATE = ("orders", "balances")
-_MOVES = ("fills", "funding", "adjustments", "transfers")
+_MOVES = ("fills", "fees", "funding", "adjustments", "transfers")
 
 
 def audit_live(where: str, on_entries: Callable[[int], None] | None = None) -> Audit:
@@ -45,16 +46,17 @@ def audit_live(where: str, on_entries: Callable[[int], None] | None = None) -> A
         if engine.dialect.name == "sqlite":
             audit.check("pages of the file", _check_file(engine))
         with engine.connect() as connection:
-            row = connection.execute(select(tables.runs.c.start_cash)).first()
+            row = connection.execute(select(tables.runs.c.start_cash, tables.runs.c.currency)).first()
         if row is None:
             raise DataError(f"{ledger_name(where)}: the ledger describes no run")
-        walk = _Walk(engine, audit, Decimal(row[0]), on_entries)
+        walk = _Walk(engine, audit, Decimal(row[0]), row[1], on_entries)
         audit.check("hash chain, tables against the journal, double entry and positions", walk.problems())
         audit.check("checkpoints against the journal", walk.check_checkpoints())
         audit.check("balances from the executions", walk.check_balances())
         entries = cast("list[LedgerEntry]", _entries(engine))  # it reads them once, from front to back
         audit.check("fills, amendments and stops against what was intended", _check_intents(entries))
         audit.check("requests against what was intended", check_requests(_entries(engine)))
+        audit.check("the strategies' books against the account's", check_strategy_books(_entries(engine)))
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise DataError(
             f"{ledger_name(where)}: the ledger is damaged ({reason_of(error)}); restore a backup (bot db restore)"
@@ -85,11 +87,17 @@ class _Walk:
     """Goes through the journal once, page by page, with the rows that the tables hold of that page."""
 
     def __init__(
-        self, engine: Engine, audit: Audit, start_cash: Decimal, on_entries: Callable[[int], None] | None
+        self,
+        engine: Engine,
+        audit: Audit,
+        start_cash: Decimal,
+        currency: str,
+        on_entries: Callable[[int], None] | None,
     ) -> None:
         self._engine = engine
         self._audit = audit
         self._start_cash = start_cash
+        self._currency = currency
         self._on_entries = on_entries
         self._projection = Projection()
         self._decode = msgspec.json.Decoder(LedgerEntry).decode
@@ -100,6 +108,8 @@ class _Walk:
         self._tables = [t for t in tables.metadata.sorted_tables if t.name not in (*tables.UNDRAWN, *_STATE)]
         self._sums: dict[str, Decimal] = defaultdict(Decimal)  # of the plain books, by what they are of
         self._held: dict[str, Decimal] = defaultdict(Decimal)  # position by instrument
+        self._coins: dict[tuple[str, str], Decimal] = defaultdict(Decimal)  # postings, by account and currency
+        self._other_fees: dict[str, Decimal] = defaultdict(Decimal)  # by currency, of coins that are no position
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong, in the order of the journal; after a broken chain nothing more is read."""
@@ -111,10 +121,16 @@ class _Walk:
                 yield str(error)
                 return
             drawn = self._projection.take()
+            moves: list[tuple[str, Row]] = []
             for table in self._tables:
                 stored = self._stored(table, before)
                 yield from _compare(table, stored, drawn[table.name])
-                yield from self._reckon(table.name, stored)
+                if table.name == "postings":
+                    yield from self._weigh(stored)
+                elif table.name in _MOVES:
+                    moves += [(table.name, row) for row in stored]
+            for name, row in sorted(moves, key=lambda move: int(move[1][0])):
+                yield from self._reckon(name, row)
             yield from self._check_orders(drawn["orders"])
             if self._on_entries is not None:
                 self._on_entries(self._seq)
@@ -155,10 +171,12 @@ class _Walk:
             - books["fees"],
         }
         with self._engine.connect() as connection:
-            held = {row.account: Decimal(row.amount) for row in connection.execute(select(tables.balances))}
+            query = select(tables.balances).where(tables.balances.c.currency == self._currency)
+            held = {row.account: Decimal(row.amount) for row in connection.execute(query)}
         for name, amount in wanted.items():
             if self._seq and held.get(name, Decimal(0)) != amount:
                 yield f"balances: {name} is {held.get(name, Decimal(0))}, the executions make {amount}"
+        yield from self._check_coins()
 
     def _link(self, page: Sequence[tuple[int, int, str, str, bytes]]) -> None:
         for seq, ts_ns, kind, body, stored in page:
@@ -190,30 +208,47 @@ class _Walk:
         with self._engine.connect() as connection:
             return [(*_texts(row), *missing) for row in connection.exec_driver_sql(sql)]
 
-    def _reckon(self, name: str, rows: list[Row]) -> Iterator[str]:
+    def _weigh(self, rows: list[Row]) -> Iterator[str]:
+        """Yield the bookings whose legs do not balance; sum up coins other than the quote currency."""
+        sums: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
+        for seq, _, account, currency, amount in rows:
+            sums[seq, currency] += Decimal(amount)
+            if currency != self._currency:
+                self._coins[account, currency] += Decimal(amount)
+        for (seq, currency), total in sums.items():
+            if total:
+                yield f"postings: entry {seq} does not balance: {total} {currency}"
+
+    def _reckon(self, name: str, values: Row) -> Iterator[str]:
         """Keep the plain books of what moved money."""
-        if name == "postings":
-            sums: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
-            for seq, _, _, currency, amount in rows:
-                sums[seq, currency] += Decimal(amount)
-            for (seq, currency), total in sums.items():
-                if total:
-                    yield f"postings: entry {seq} does not balance: {total} {currency}"
-        if name not in _MOVES:
-            return
         fields = [column.name for column in tables.metadata.tables[name].columns]
-        for values in rows:
-            row: dict[str, Any] = dict(zip(fields, values, strict=True))
-            if name != "fills":
+        row: dict[str, Any] = dict(zip(fields, values, strict=True))
+        if name == "fees" and row["value"] is None:  # of a coin that is no position
+            self._other_fees[row["currency"]] += Decimal(row["amount"])
+            return
+        if name not in ("fills", "fees"):
+            if row.get("currency") is None:
                 self._sums[name] += Decimal(row["amount"])
-                continue
-            self._audit.fills += 1
-            self._sums["fees"] += Decimal(row["fee"])
-            self._sums["realized_pnl"] += Decimal(row["realized_pnl"])
+            return
+        is_fill = name == "fills"
+        self._audit.fills += is_fill
+        self._sums["fees"] += Decimal(row["fee"] if is_fill else row["value"])
+        self._sums["realized_pnl"] += Decimal(row["realized_pnl"])
+        if is_fill:
             self._held[row["instrument"]] += Decimal(row["qty"]) * (1 if row["side"] == "buy" else -1)
-            if self._held[row["instrument"]] != Decimal(row["position_qty"]):
-                held = self._held[row["instrument"]]
-                yield f"fills: after {row['trade_id']} the position is {held}, not {row['position_qty']}"
+        else:
+            self._held[row["instrument"]] -= Decimal(row["amount"])
+        if self._held[row["instrument"]] != Decimal(row["position_qty"]):
+            held = self._held[row["instrument"]]
+            yield f"{name}: after {row['trade_id']} the position is {held}, not {row['position_qty']}"
+
+    def _check_coins(self) -> Iterator[str]:
+        """Yield what other coins' fees do not add up to."""
+        paid_in = {name for account, name in self._coins if account == "fees"} | self._other_fees.keys()
+        for currency in sorted(paid_in):
+            booked, paid = self._coins["fees", currency], self._other_fees[currency]
+            if booked != paid:
+                yield f"postings: fees in {currency} are {booked}, the table fees makes {paid}"
 
     def _check_orders(self, drawn: list[Row]) -> Iterator[str]:
         """Hold orders that are done, or at the end all others, against the table."""

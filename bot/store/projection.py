@@ -11,6 +11,7 @@ from bot.domain.ledger import (
     AdjustmentBooked,
     AlertRaised,
     AmendIntended,
+    BookMoved,
     CancelIntended,
     DecisionMade,
     Deposited,
@@ -18,15 +19,19 @@ from bot.domain.ledger import (
     DoubtResolved,
     EquityMarked,
     ExternalFillBooked,
+    FeeBooked,
     FillBooked,
+    FlattenWanted,
     ForecastUsed,
     FundingBooked,
     IntentDropped,
+    LedgerBalanced,
     LedgerEntry,
     LookUpMade,
     LossBaseMoved,
     OrderIntended,
     OrderReported,
+    OrderShared,
     PositionCutBooked,
     Reconciled,
     RequestAnswered,
@@ -355,7 +360,22 @@ class Projection:
 
     def _transfer_booked(self, seq: int, entry: TransferBooked) -> None:
         made = entry.transfer
-        self.rows["transfers"].append((seq, made.ts_event_ns, made.transfer_id, made.kind, _text(made.amount)))
+        row = (seq, made.ts_event_ns, made.transfer_id, made.kind, _text(made.amount), made.currency or None)
+        self.rows["transfers"].append(row)
+        self._book(seq, entry.postings)
+
+    def _fee_booked(self, seq: int, entry: FeeBooked) -> None:
+        paid = entry.fee
+        self.rows["fees"].append(
+            (
+                *(seq, paid.ts_event_ns, paid.instrument, paid.trade_id, paid.fee_number),
+                paid.currency,
+                _text(paid.amount),
+                _text_or_none(entry.value),
+                _text(entry.position_qty),
+                _text(entry.realized_pnl),
+            )
+        )
         self._book(seq, entry.postings)
 
     def _request_signed(self, seq: int, entry: RequestSigned) -> None:
@@ -400,8 +420,36 @@ class Projection:
         lines = (_lines(entry.checked), _lines(entry.healed), _lines(entry.differences))
         self.rows["reconciliations"].append((seq, entry.ts_ns, entry.at_ms, *lines))
 
+    def _ledger_balanced(self, seq: int, entry: LedgerBalanced) -> None:
+        span = (entry.from_ms, entry.to_ms, entry.lines, entry.matched)
+        sums = msgspec.json.encode([(coin, _text(ours), _text(theirs)) for coin, ours, theirs in entry.sums]).decode()
+        found = (_lines(entry.explained), _lines(entry.differences))
+        self.rows["balancings"].append((seq, entry.ts_ns, *span, sums, *found))
+
+    def _flatten_wanted(self, seq: int, entry: FlattenWanted) -> None:
+        """Add nothing: it serves who takes the run up again."""
+
     def _loss_base_moved(self, seq: int, entry: LossBaseMoved) -> None:
         """Add nothing: it serves who takes the run up again."""
+
+    def _order_shared(self, seq: int, entry: OrderShared) -> None:
+        shares = msgspec.json.encode([(name, _text(qty)) for name, qty in entry.shares]).decode()
+        self.rows["order_shares"].append((seq, entry.client_order_id, shares))
+
+    def _book_moved(self, seq: int, entry: BookMoved) -> None:
+        self.rows["book_moves"].append(
+            (
+                *(seq, entry.ts_ns, entry.strategy, entry.instrument, entry.cause, entry.event_id),
+                entry.client_order_id,
+                None if entry.side is None else entry.side.value,
+                _text_or_none(entry.qty),
+                _text_or_none(entry.price),
+                _text(entry.fee),
+                _text(entry.amount),
+                _text(entry.position_qty),
+                _text(entry.realized_pnl),
+            )
+        )
 
     def _run_closed(self, seq: int, entry: RunClosed) -> None:
         """Add nothing: the run's own row holds it."""
@@ -441,6 +489,7 @@ _ADD: dict[type, Callable[[Projection, int, Any], None]] = {
     EquityMarked: Projection._equity_marked,
     TradingStateChanged: Projection._trading_state_changed,
     ExternalFillBooked: Projection._external_fill_booked,
+    FeeBooked: Projection._fee_booked,
     TransferBooked: Projection._transfer_booked,
     RequestSigned: Projection._request_signed,
     RequestAnswered: Projection._request_answered,
@@ -450,6 +499,10 @@ _ADD: dict[type, Callable[[Projection, int, Any], None]] = {
     IntentDropped: Projection._intent_dropped,
     AlertRaised: Projection._alert_raised,
     Reconciled: Projection._reconciled,
+    LedgerBalanced: Projection._ledger_balanced,
+    FlattenWanted: Projection._flatten_wanted,
     LossBaseMoved: Projection._loss_base_moved,
+    OrderShared: Projection._order_shared,
+    BookMoved: Projection._book_moved,
     RunClosed: Projection._run_closed,
 }

@@ -344,7 +344,65 @@ transfers = Table(
     Column("transfer_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("amount", ExactDecimal, nullable=False),
+    Column("currency", Text),  # empty: the account's own
     UniqueConstraint("transfer_id"),
+)
+
+fees = Table(
+    "fees",
+    metadata,
+    _seq(),
+    Column("ts_event_ns", BigInteger, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("trade_id", Text, nullable=False),
+    Column("fee_number", Integer, nullable=False),  # of the execution's fees
+    Column("currency", Text, nullable=False),  # never the quote currency: those are with their fills
+    Column("amount", ExactDecimal, nullable=False),  # of that currency; positive was paid
+    Column("value", ExactDecimal),  # quote currency, at the execution's price; empty where the books have no price
+    Column("position_qty", ExactDecimal, nullable=False),  # after it
+    Column("realized_pnl", ExactDecimal, nullable=False),
+    UniqueConstraint("instrument", "trade_id", "fee_number"),
+)
+
+balancings = Table(
+    "balancings",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("from_ms", BigInteger, nullable=False),  # the venue's clock
+    Column("to_ms", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),  # of the venue's ledger
+    Column("matched", BigInteger, nullable=False),
+    Column("sums", Text, nullable=False),  # JSON: by currency, ours and theirs
+    Column("explained", Text, nullable=False),  # JSON lists of lines
+    Column("differences", Text, nullable=False),
+)
+
+order_shares = Table(
+    "order_shares",
+    metadata,
+    _seq(),
+    Column("client_order_id", Text, nullable=False),
+    Column("shares", Text, nullable=False),  # JSON: pairs of strategy and quantity
+)
+
+book_moves = Table(
+    "book_moves",
+    metadata,
+    _seq(),
+    Column("ts_ns", BigInteger, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("instrument", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("client_order_id", Text, nullable=False),
+    Column("side", Text),
+    Column("qty", ExactDecimal),
+    Column("price", ExactDecimal),
+    Column("fee", ExactDecimal, nullable=False),
+    Column("amount", ExactDecimal, nullable=False),  # of funding
+    Column("position_qty", ExactDecimal, nullable=False),  # of the book, after it
+    Column("realized_pnl", ExactDecimal, nullable=False),
 )
 
 epochs = Table(
@@ -381,6 +439,10 @@ LATER = (
     "alerts",
     "reconciliations",
     "transfers",
+    "fees",
+    "balancings",
+    "order_shares",
+    "book_moves",
     "epochs",
     "checkpoints",
 )
@@ -389,6 +451,7 @@ LATER = (
 COLUMNS_LATER = {
     "fills": ("cause",),
     "intents": ("trigger_price", "take_profit", "stop_loss", "trailing_distance"),
+    "transfers": ("currency",),
 }
 """Columns likewise, the last of their tables."""
 

@@ -24,6 +24,7 @@ from bot.store.postgres_dialect import Connection, postgres_engine
 from bot.store.postgres_ledger import PostgresLedger
 from tests.support.live_ledgers import RUN, begin, history, open_ledger, write_one_by_one
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.run_rows import check_rows_of_two_starts
 
 LIFE = history(4)
 
@@ -45,6 +46,11 @@ def ask(url: str, sql: str) -> Any:
     """Return what the server answers on a connection of its own."""
     with closing(Connection(dsn=url)) as connection:
         return connection.run(connection.raw.fetchval(sql))
+
+
+def test_each_start_has_its_own_rows(url: str) -> None:
+    """As `bot verify` reads them."""
+    check_rows_of_two_starts(lambda: PostgresLedger(url), url)
 
 
 def test_the_same_ledger_as_in_sqlite(url: str, tmp_path: Path) -> None:

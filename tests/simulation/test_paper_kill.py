@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.app.verify import verify_run
+from bot.domain.errors import DataError
 from tests.support.paper import KEY, SECRET, Emulator, Paper, bot
 from tests.support.truth import Ledger, Venue, differences
 
@@ -52,6 +54,7 @@ def test_a_bot_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, kills: i
                 _assert_has(ledger, done, kill)
                 paper.wait(chance.uniform(1.5, 4.0))
             paper.end(signal.SIGKILL)
+            _assert_verifies(tmp_path / "runs", ledger, has_traded=kill % 3 != 1)
             done = dict(venue.executions())
         emulator.clear_faults()
         paper = Paper(tmp_path, emulator)
@@ -71,6 +74,20 @@ def test_a_bot_that_is_killed_loses_and_doubles_nothing(tmp_path: Path, kills: i
         if paper is not None:
             paper.end(signal.SIGKILL)
         emulator.end(signal.SIGKILL)
+
+
+def _assert_verifies(runs: Path, ledger: Path, *, has_traded: bool) -> None:
+    """Assert that what a killed run had recorded comes out the same."""
+    newest = max(path for path in runs.iterdir() if not path.is_symlink())
+    try:
+        verified = verify_run(newest, ledger=str(ledger))
+    except DataError:
+        if has_traded:
+            raise
+        return  # it was killed before its record began
+    assert verified.differences == []
+    assert any("the run was cut short" in each for each in verified.cautions)
+    assert not has_traded or verified.rows > 10
 
 
 def _assert_has(ledger: Path, done: dict[str, tuple[str, object, object, object, str]], kill: int) -> None:

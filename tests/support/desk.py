@@ -1,9 +1,10 @@
 """An order executor without its venue, for tests of what it decides and of what is kept of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from bot.core.execution.policy import MARKETABLE, ExecutionPolicy
 from bot.core.orders import ClientOrderIds, Effects, Orders, Wish
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
@@ -36,6 +37,8 @@ class Desk:
         cash: str = "1000000",
         btc: Instrument = BTC,
         protections: ProtectionLimits | None = None,
+        execution: ExecutionPolicy = MARKETABLE,
+        strategies: Sequence[str] = (),
         is_restorable: bool = False,
     ) -> None:
         instruments = {btc.name: btc, ETH.name: ETH}
@@ -45,6 +48,8 @@ class Desk:
             limits=limits,
             ids=ClientOrderIds(environment="r", epoch=0),
             protections=None if protections is None else Protections(protections),
+            execution=execution,
+            strategies=strategies,
             is_restorable=is_restorable,
         )
         self.now_ns = NOW_NS
@@ -94,8 +99,18 @@ class Desk:
         return self.wish(PlaceOrder(instrument=NAME, side=side, qty=dec(qty), limit_price=dec(limit), **wish))
 
     def event(self, event: AccountEvent) -> Effects:
-        """Return what the venue's message brings about."""
-        return self._keep(self.orders.event(event, self.now_ns))
+        """Return what the venue's message brings about, and what is to be done for a target because of it."""
+        effects = self._keep(self.orders.event(event, self.now_ns))
+        more = self.work() if self.orders.is_due(self.now_ns) else Effects()
+        return Effects(
+            record=effects.record + more.record,
+            send=effects.send + more.send,
+            publish=effects.publish + more.publish,
+        )
+
+    def work(self) -> Effects:
+        """Return what time brings about for targets that are not reached yet."""
+        return self._keep(self.orders.work(self.marks(), self.now_ns))
 
     def fill(self, order: SubmitOrder, *, trade: int | str = 1, qty: str | None = None, price: str = "100") -> Effects:
         """Return what an execution of the order brings about, all of it unless told how much."""

@@ -138,11 +138,11 @@ class _Process:
 class Emulator(_Process):
     """`bot emulator`, on a free port."""
 
-    def __init__(self, directory: Path, *, speed: float = 4.0, more: str = "") -> None:
+    def __init__(self, directory: Path, *, speed: float = 4.0, more: str = "", seconds: float = 60.0) -> None:
         config = directory / "emulator.toml"
         config.write_text(_EMULATOR.format(speed=speed, key=KEY, secret=SECRET) + more, encoding="utf-8")
         super().__init__("emulator", "--config", str(config), cwd=directory)
-        self.until("streams")
+        self.until("streams", seconds)
         found = re.search(r"http://127\.0\.0\.1:\d+", self.said)
         assert found is not None, self.said
         self.url = found[0]

@@ -9,8 +9,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from bot.app.balancing import balance_now
 from bot.app.switches import Switches
 from bot.app.trading import Trading
+from bot.core.balancing import Balance
 from bot.domain.operation import OperatorCommand, Phase
 from bot.emulator.exchange import Exchange
 from bot.emulator.faults import Fault
@@ -27,13 +29,13 @@ SPEED = 5.0
 SECOND = 10**9
 
 
-def walk(seconds: int) -> list[Step]:
-    """Return trades five times a second that go up and down by 0.05 %."""
+def walk(seconds: int, per_second: int = 5) -> list[Step]:
+    """Return trades so many times a second that go up and down by 0.05 %."""
     steps = []
-    for n in range(seconds * 5):
-        leg, at = divmod(n, 60)
+    for n in range(seconds * per_second):
+        leg, at = divmod(n * 5 // per_second, 60)
         height = at if leg % 2 == 0 else 60 - at
-        steps.append((0.2 * n + 0.1, f"{60_000 + height * 0.5:.1f}"))
+        steps.append(((n + 0.5) / per_second, f"{60_000 + height * 0.5:.1f}"))
     return steps
 
 
@@ -42,17 +44,26 @@ class PaperLoop:
 
     Attributes:
         phases: what the run said of itself, in order.
+        symbols: what it trades.
     """
 
     def __init__(
-        self, directory: Path, *, seconds: int = 600, rate_scale: int = 1, key: str = KEY, secret: str = SECRET
+        self,
+        directory: Path,
+        *,
+        seconds: int = 600,
+        rate_scale: int = 1,
+        per_second: int = 5,
+        key: str = KEY,
+        secret: str = SECRET,
     ) -> None:
         self.clock = ScaledClock(start_ns=START_NS, speed=SPEED)
-        world = make_world(self.clock.now_ns(), steps=walk(seconds), seconds=seconds, rate_scale=rate_scale)
+        world = make_world(self.clock.now_ns(), steps=walk(seconds, per_second), seconds=seconds, rate_scale=rate_scale)
         self.exchange = Exchange(replace(world, speed=SPEED))
         self.server = Server(self.exchange, self.clock, speed=SPEED)
         self.directory, self.ledger = directory, directory / "ledger"
         self.phases: list[tuple[Phase, str]] = []
+        self.symbols: list[dict[str, Any]] = [{"symbol": "BTCUSDT", "leverage": 10}]
         self._key, self._secret = key, secret
         self._changed = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
@@ -79,7 +90,7 @@ class PaperLoop:
         }
         for section, keys in changed.items():
             values[section] = values.get(section, {}) | keys
-        return TradeSettings(**values, symbols=[{"symbol": "BTCUSDT", "leverage": 10}])
+        return TradeSettings(**values, symbols=self.symbols)
 
     def start(self, **changed: dict[str, Any]) -> Trading:
         """Start trading."""
@@ -168,6 +179,10 @@ class PaperLoop:
         """Return orders, intended in a span of time, that were no exits."""
         return Ledger(self.ledger).openings(from_ns, self.clock.now_ns() if to_ns is None else to_ns)
 
+    def trading_is_killed(self) -> bool:
+        """Return whether the ledger says that the kill switch is latched."""
+        return Ledger(self.ledger).is_killed()
+
     def doubtful(self) -> set[str]:
         """Return the requests whose outcome the journal leaves open."""
         open_doubts: set[str] = set()
@@ -184,6 +199,11 @@ class PaperLoop:
         venue = Venue(self.url, self._key, self._secret)
         return await asyncio.to_thread(lambda: differences(venue, Ledger(self.ledger)))
 
+    async def balance(self) -> Balance:
+        """Hold the ledger against the venue's log of transactions, line by line, as `bot ledger balance` does."""
+        credentials = Credentials(key=self._key, secret=self._secret)
+        return await balance_now(self.settings(), credentials, str(self.ledger), 24.0)
+
     async def venue_orders(self) -> list[dict[str, Any]]:
         """Return all orders at the venue."""
         return await asyncio.to_thread(Venue(self.url, self._key, self._secret).orders)
@@ -194,9 +214,11 @@ class PaperLoop:
 
 
 @asynccontextmanager
-async def paper_loop(directory: Path, **options: Any) -> AsyncIterator[PaperLoop]:
+async def paper_loop(
+    directory: Path, *, kind: Callable[..., PaperLoop] = PaperLoop, **options: Any
+) -> AsyncIterator[PaperLoop]:
     """Serve an emulator while the block runs; a run that still goes on is crashed at the end."""
-    both = PaperLoop(directory, **options)
+    both = kind(directory, **options)
     await both.server.start()
     try:
         yield both

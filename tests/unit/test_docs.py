@@ -34,7 +34,7 @@ def test_every_config_loads(path: Path) -> None:
         assert load_train(path).model.scales
     elif kind == "deadman":
         assert load_deadman(path)
-    elif kind in ("paper", "live"):
+    elif kind in ("paper", "live", "story"):
         assert find_strategy(load_trade(path).strategy.name)
     else:
         assert find_strategy(load(path).strategy.name)

@@ -33,19 +33,24 @@ from bot.domain.errors import DataError, StorageError
 from bot.domain.instrument import Side
 from bot.domain.ledger import (
     AlertRaised,
+    BookMoved,
     Deposited,
     DoubtOpened,
     DoubtResolved,
     EquityMarked,
     ExternalFillBooked,
+    FeeBooked,
     FillBooked,
+    FlattenWanted,
     ForecastUsed,
     IntentDropped,
+    LedgerBalanced,
     LedgerEntry,
     LookUpMade,
     LossBaseMoved,
     OrderIntended,
     OrderReported,
+    OrderShared,
     PositionCutBooked,
     Reconciled,
     RequestAnswered,
@@ -72,6 +77,7 @@ from tests.support.venue_side import (
     amended,
     cut,
     exit_at,
+    fee_paid,
     foreign,
     stops_changed,
     stops_rejected,
@@ -177,6 +183,8 @@ def venue_side(desk: Desk) -> None:
     desk.event(adjusted("0.007"))
     desk.event(foreign(qty="0.1", price="92", fee="0.01"))
     desk.event(transferred("250"))
+    desk.event(fee_paid("f1", "0.25", "MNT"))
+    desk.event(transferred("-0.5", number=2, currency="ETH"))
     desk.record += requests(order.client_order_id)
 
 
@@ -198,6 +206,24 @@ def requests(name: str) -> list[LedgerEntry]:
         AlertRaised(ts_ns=NOW_NS, code="FOREIGN_FILL", instrument=NAME, detail="somebody traded"),
         Reconciled(ts_ns=NOW_NS, at_ms=7, checked=("positions",), healed=("a fill",), differences=("cash",)),
         LossBaseMoved(ts_ns=NOW_NS, day=1, peak=dec(5), day_start=None),
+        OrderShared(ts_ns=NOW_NS, client_order_id="x", shares=(("fast", dec(1)), ("slow", dec(2)))),
+        *(
+            BookMoved(
+                ts_ns=NOW_NS,
+                strategy=name,
+                instrument=NAME,
+                cause="cross",
+                event_id="cross-1",
+                side=side,
+                qty=dec(1),
+                price=dec(100),
+                position_qty=dec(side.sign),
+                realized_pnl=dec(0),
+            )
+            for name, side in (("fast", Side.BUY), ("slow", Side.SELL))
+        ),
+        LedgerBalanced(ts_ns=NOW_NS, from_ms=1, to_ms=9, lines=3, matched=2, sums=(("USDT", dec(1), dec(2)),)),
+        FlattenWanted(ts_ns=NOW_NS, instrument=NAME, why="home", is_wanted=True),
     ]
 
 
@@ -364,7 +390,8 @@ def test_a_ledger_of_the_first_schema_still_opens(tmp_path: Path) -> None:
 
 def test_a_table_that_was_dropped_is_noticed(tmp_path: Path) -> None:
     """The journal tells of rows that the table should hold, or the column."""
-    later = {type(entry) for entry in requests("x")} | {PositionCutBooked, ExternalFillBooked, TransferBooked}
+    booked = {PositionCutBooked, ExternalFillBooked, TransferBooked, FeeBooked}
+    later = {type(entry) for entry in requests("x")} | booked
     entries = [entry for entry in LIFE if type(entry) not in later]
     problems = audit_run(first_schema(tmp_path, entries)).problems
     assert "trading_states: the table is missing, the journal makes 2 rows" in problems
@@ -373,9 +400,12 @@ def test_a_table_that_was_dropped_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_schema_without_room_for_the_venues_own_executions_is_refused(tmp_path: Path) -> None:
-    """Going back would make fills of ours of them."""
+    """Going back would make fills of ours of them; and cash of other coins."""
+    with pytest.raises(RuntimeError, match="1 are of other coins"):
+        first_schema(tmp_path / "coins", LIFE)
+    cash = [entry for entry in LIFE if not (isinstance(entry, TransferBooked) and entry.transfer.currency)]
     with pytest.raises(RuntimeError, match="2 executions are the venue's own"):
-        first_schema(tmp_path, LIFE)
+        first_schema(tmp_path / "cash", cash)
 
 
 def test_no_column_of_money_is_a_float() -> None:
@@ -555,7 +585,11 @@ def test_all_that_happened_is_in_the_tables(whole: RunReader) -> None:
         "transfers": ["TransferBooked"],
         "request_events": [type(entry).__name__ for entry in requests("x")[:7]],
         "alerts": ["AlertRaised"],
+        "fees": ["FeeBooked"],
         "reconciliations": ["Reconciled"],
+        "balancings": ["LedgerBalanced"],
+        "order_shares": ["OrderShared"],
+        "book_moves": ["BookMoved"],
         "funding": ["FundingBooked"],
         "equity": ["EquityMarked"],
         "trading_states": ["TradingStateChanged"],

@@ -51,7 +51,7 @@ NOW_MS = NOW_NS // MS
 class Bench:
     """A live desk on a bench: what leaves it is kept, time is moved by hand."""
 
-    def __init__(self, **policy: Any) -> None:
+    def __init__(self, terms: Terms | None = None, **policy: Any) -> None:
         instruments = {NAME: BTC}
         orders = Orders(
             instruments=instruments,
@@ -60,7 +60,7 @@ class Bench:
             ids=ClientOrderIds(environment="l", epoch=3),
             is_restorable=True,
         )
-        self.desk = LiveDesk(orders, Terms(), environment="l", policy=DeskPolicy(**policy))
+        self.desk = LiveDesk(orders, terms or Terms(), environment="l", policy=DeskPolicy(**policy))
         self.now_ns = NOW_NS
         self.price = Decimal(100)
         self.desk.deposit(Decimal(100_000), NOW_NS)
@@ -128,6 +128,25 @@ def record(name: str, **more: Any) -> OrderRecord:
         "updated_ms": NOW_MS,
     }
     return OrderRecord(**(about | more))
+
+
+def wallet_of(cash: str) -> WalletRecord:
+    coin = CoinRecord(
+        currency="USDT",
+        wallet_balance=Decimal(cash),
+        equity=Decimal(cash),
+        unrealized_pnl=Decimal(0),
+        locked=Decimal(0),
+        borrowed=Decimal(0),
+    )
+    return WalletRecord(
+        market="",
+        total_equity_usd=None,
+        available_usd=None,
+        initial_margin_usd=None,
+        maintenance_margin_usd=None,
+        coins=(coin,),
+    )
 
 
 def position(qty: str, **more: Any) -> PositionRecord:
@@ -261,6 +280,20 @@ def test_a_refused_resend_says_nothing_of_the_sending_before_it() -> None:
     assert [entry.outcome for entry in work.record if isinstance(entry, DoubtResolved)] == ["accepted"]
     assert bench.desk.orders.state.orders[name].is_live
     assert bench.desk.orders.state.hold(NAME) is None
+
+
+def test_an_order_whose_every_sending_was_too_late_to_leave_is_over() -> None:
+    """A slow disk twice in a row: nothing has left, so nothing is open, and nobody has to cancel it."""
+    bench = Bench(Terms(recv_window_ms=1_000))
+    work = bench.place()
+    assert bench.send(work, wait_ns=800 * MS) == []  # its window had nearly passed: it is signed again
+    assert [send.attempt for send in bench.more.send] == [2]
+    assert bench.send(bench.more, wait_ns=1_600 * MS) == []
+    name = work.send[0].command.client_order_id  # type: ignore[union-attr]
+    assert [type(each.event).__name__ for each in bench.more.publish] == ["OrderRejected"]
+    assert not bench.desk.orders.state.live.get(NAME)
+    assert bench.desk.submissions.doubtful == []
+    assert bench.wish(CancelOpen(instrument=NAME, client_order_id=name)).send == []
 
 
 def test_too_late_may_be_said_of_a_copy() -> None:
@@ -409,6 +442,18 @@ def test_a_position_that_differs_twice_halts_the_instrument() -> None:
     assert hold.why.detail == f"of {NAME} we hold 1, and the venue says 3"
 
 
+def test_hedge_mode_is_told_once_and_halts_the_instrument() -> None:
+    """A long and a short that cancel out are no flat position."""
+    bench = Bench()
+    sides = (position("2", mode_index=1), position("-2", mode_index=2))
+    work = bench.desk.reconcile(bench.snapshot(positions=sides), bench.now_ns)
+    assert alerts(work) == ["POSITION_MODE"]
+    hold = bench.desk.orders.state.hold(NAME)
+    assert hold is not None
+    assert hold.state == "halted"
+    assert alerts(bench.desk.reconcile(bench.snapshot(positions=sides), bench.now_ns)) == []
+
+
 def test_a_position_that_has_just_moved_is_not_judged() -> None:
     bench = Bench()
     bench.hold()
@@ -462,25 +507,22 @@ def test_an_exit_of_nothing_is_canceled() -> None:
 
 def test_a_balance_that_nothing_explains_lets_only_exits_pass() -> None:
     bench = Bench()
-    coin = CoinRecord(
-        currency="USDT",
-        wallet_balance=Decimal(99_999),
-        equity=Decimal(99_999),
-        unrealized_pnl=Decimal(0),
-        locked=Decimal(0),
-        borrowed=Decimal(0),
-    )
-    wallet = WalletRecord(
-        market="",
-        total_equity_usd=None,
-        available_usd=None,
-        initial_margin_usd=None,
-        maintenance_margin_usd=None,
-        coins=(coin,),
-    )
+    wallet = wallet_of("99999")
     assert alerts(bench.desk.reconcile(bench.snapshot(wallet=wallet), bench.now_ns)) == []
     assert alerts(bench.desk.reconcile(bench.snapshot(wallet=wallet), bench.now_ns)) == ["BALANCE_DIFFERS"]
     assert bench.place().send == []
+
+
+def test_cash_may_differ_by_what_the_open_position_has_cost() -> None:
+    """Executions that came in another order: more profit here is a dearer rest, and nothing is wrong."""
+    bench = Bench()
+    bench.hold(qty="2")  # at 100; there one of them was sold dearer before the other was bought
+    snapshot = bench.snapshot(positions=(position("2", entry_price=Decimal("102.5")),), wallet=wallet_of("100005"))
+    for _ in range(2):
+        assert alerts(bench.desk.reconcile(snapshot, bench.now_ns + 9 * SECOND_NS)) == []
+    off = bench.snapshot(positions=(position("2", entry_price=Decimal("102.5")),), wallet=wallet_of("100006"))
+    found = [alerts(bench.desk.reconcile(off, bench.now_ns + 9 * SECOND_NS)) for _ in range(3)]
+    assert found == [[], ["BALANCE_DIFFERS"], []], "a person is told once"
 
 
 # --- protection and the kill switch -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 
 from bot.app.trading_parts import check_mode
 from bot.domain.errors import ConfigError
+from bot.runtime.settings import write_toml
 from bot.runtime.trade_settings import REAL_MONEY, load_trade
 from strategies.registry import make_strategy
 
@@ -14,7 +15,7 @@ CONFIG = Path(__file__).parents[2] / "config"
 
 @pytest.mark.parametrize(
     ("name", "environment"),
-    [("paper-offline", "emulator"), ("paper-testnet", "testnet"), ("paper-demo", "demo")],
+    [("paper-offline", "emulator"), ("paper-model", "emulator"), ("paper-testnet", "testnet"), ("paper-demo", "demo")],
 )
 def test_a_shipped_paper_file_is_paper(name: str, environment: str) -> None:
     settings = load_trade(CONFIG / f"{name}.toml")
@@ -47,3 +48,12 @@ def test_the_live_file_risks_less_than_the_others() -> None:
     assert live.run.foreign == "halt"
     assert live.run.protect_within is not None
     assert not live.venue.allow_unbound_key
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://bot:hunter2@host:5432/ledger", "postgresql://bot:hunter2@[host/ledger"]
+)
+def test_a_run_keeps_no_password_of_its_ledger(address: str) -> None:
+    settings = load_trade(CONFIG / "paper-offline.toml", [f"ledger.at={address}"])
+    assert "hunter2" not in write_toml(settings.public())
+    assert settings.ledger.at == address

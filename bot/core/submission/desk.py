@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from bot.core.balancing import Balance, told, transfer_id
 from bot.core.checkpoint import Checkpoint, restore
+from bot.core.filters import FiltersTold, FilterWatch, refit
 from bot.core.order import Order
 from bot.core.orders import Effects, Notice, Orders, Wish
+from bot.core.portfolio import is_of_position
 from bot.core.reconcile import Finding, Reconciler, Remedy, VenueSnapshot, unprotected
 from bot.core.restoring import Restorer
 from bot.core.risk import Mark, claims_of, is_exit
@@ -23,7 +26,6 @@ from bot.domain.account_events import (
     AccountUnsure,
     ExternalFill,
     ExternalOrder,
-    FeePaid,
     FillSighted,
     LiveEvent,
     PositionReported,
@@ -32,11 +34,12 @@ from bot.domain.account_events import (
 )
 from bot.domain.answers import Answer, Found, LookUp
 from bot.domain.errors import InvariantBroken
-from bot.domain.ledger import AlertRaised, AmendIntended, LedgerEntry, Reconciled
+from bot.domain.ledger import AlertRaised, AmendIntended, FlattenWanted, LedgerEntry, Reconciled
 from bot.domain.orders import (
     AccountEvent,
     AmendRejected,
     CashAdjusted,
+    FeePaid,
     ForeignFilled,
     ForeignKind,
     FundingPaid,
@@ -55,7 +58,9 @@ from bot.domain.venue_records import ExecutionKind, OrderRecord, PositionRecord
 _MS = 1_000_000
 _KINDS = {ExecutionKind.SETTLEMENT: ForeignKind.SETTLEMENT, ExecutionKind.TRANSFER: ForeignKind.TRANSFER}
 _AGAINST_US = (StopKind.LIQUIDATION, StopKind.DELEVERAGING)
-_OF_NO_ORDER = FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted | ForeignFilled | Transferred
+_OF_NO_ORDER = (
+    FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted | ForeignFilled | FeePaid | Transferred
+)
 
 Marks = Mapping[str, Mark | None]
 
@@ -70,6 +75,15 @@ class Work:
     publish: list[Notice] = field(default_factory=list)
     cancel_all: list[str] = field(default_factory=list)  # instruments whose every order the venue is asked to cancel
     reconcile: str = ""  # why the account is to be compared with the venue's, soon; empty: no need
+
+    def add(self, other: "Work") -> None:
+        """Do what another asks for, too, after this."""
+        self.record += other.record
+        self.send += other.send
+        self.look_up += other.look_up
+        self.publish += other.publish
+        self.cancel_all += [name for name in other.cancel_all if name not in self.cancel_all]
+        self.reconcile = self.reconcile or other.reconcile
 
     @property
     def is_empty(self) -> bool:
@@ -126,10 +140,12 @@ class LiveDesk:
         self._cancel_again_ns: dict[str, int] = {}
         self._amended_ns: dict[str, int] = {}  # amendments that were taken, and when to see whether they show
         self._owed_ns: dict[str, int] = {}  # orders with executions to come, and when to ask for them
+        self._differs: set[str] = set()  # what differs, as a person has been told of it
         self._foreign: set[str] = set()  # venue order ids that a person has been told of
         self._reconciler = Reconciler(environment=environment, currency=currency)
         self._moved_ns: dict[str, int] = {}  # by instrument, when an execution was last booked
         self._bare_ns: dict[str, int] = {}  # positions without protection, and since when
+        self._filters = FilterWatch()
 
     # --- taking up -------------------------------------------------------------------------------------------------
 
@@ -166,19 +182,27 @@ class LiveDesk:
         self._take(self.submissions.recover(now_ns), now_ns, work)
         for live in self.orders.state.live.values():
             self._amended_ns |= {name: now_ns for name, order in live.items() if order.amend_requested is not None}
+        for name in sorted(self.orders.state.worked):  # the target it was for is as old as the decision
+            self._absorb(self.orders.cancel(name, "it rested for a target before a restart", now_ns), now_ns, work)
         if self.orders.is_killed:
             work.cancel_all = sorted(self.orders.state.instruments)
         return work
 
     # --- what comes in ----------------------------------------------------------------------------------------------
 
-    def deposit(self, amount: Decimal, now_ns: int) -> Work:
-        """Book what the account starts with."""
-        return self._work(self.orders.deposit(amount, now_ns), now_ns)
+    def deposit(self, amount: Decimal, now_ns: int, coins: Mapping[str, Decimal] | None = None) -> Work:
+        """Book what the account starts with: cash, and what it owns of other coins."""
+        work = self._work(self.orders.deposit(amount, now_ns), now_ns)
+        self._absorb(self.orders.deposit_coins(coins or {}, now_ns), now_ns, work)
+        return work
 
     def wish(self, wish: Wish, marks: Marks, now_ns: int) -> Work:
         """Turn a strategy's wish into what it takes."""
         return self._work(self.orders.wish(wish, marks=marks, now_ns=now_ns), now_ns)
+
+    def work(self, marks: Marks, now_ns: int) -> Work:
+        """Go on with the targets that are not reached yet."""
+        return self._work(self.orders.work(marks, now_ns), now_ns)
 
     def observe(self, marks: Marks, now_ns: int) -> Work:
         """Look at what the account is worth."""
@@ -203,6 +227,23 @@ class LiveDesk:
     def close(self, instrument: str, why: str, marks: Marks, now_ns: int) -> Work:
         """Close a position at the market because a person says so, whatever latch holds."""
         return self._work(self.orders.close_position(instrument, why, marks=marks, now_ns=now_ns), now_ns)
+
+    def flatten(self, instrument: str, why: str, marks: Marks, now_ns: int) -> Work:
+        """Close a position because a person says so, and keep in the ledger that it is to be closed until it is."""
+        work = Work()
+        state = self.orders.state
+        if instrument not in state.flattening:
+            state.flattening[instrument] = why
+            work.record.append(FlattenWanted(ts_ns=now_ns, instrument=instrument, why=why, is_wanted=True))
+        self._absorb(self.orders.close_position(instrument, why, marks=marks, now_ns=now_ns), now_ns, work)
+        return work
+
+    def end_flatten(self, instrument: str, why: str, now_ns: int) -> Work:
+        """Want a position closed no more: it is, or a person says otherwise."""
+        work = Work()
+        if self.orders.state.flattening.pop(instrument, None) is not None:
+            work.record.append(FlattenWanted(ts_ns=now_ns, instrument=instrument, why=why, is_wanted=False))
+        return work
 
     def kill(self, why: str, marks: Marks, now_ns: int) -> Work:
         """Latch the kill switch: no create leaves from now on, not even one that is durable; cancel everything."""
@@ -247,8 +288,7 @@ class LiveDesk:
             case ExternalFill():
                 self._book_foreign(event, now_ns, work)
             case FeePaid():
-                detail = f"fee {event.fee_number} of {event.trade_id} was {event.amount} {event.currency}"
-                self._alert("FEE_IN_OTHER_COIN", event.instrument, detail, now_ns, work, name=event.client_order_id)
+                self._book_fee(event, now_ns, work)
             case TransferBooked():
                 self._book_transfer(event, now_ns, work)
             case AccountUnsure():
@@ -258,6 +298,15 @@ class LiveDesk:
                 pass  # news, not yet money; compared at the next reconciliation
             case _:
                 self._event(event, now_ns, work)
+        return work
+
+    def filters_told(self, told: FiltersTold, now_ns: int) -> Work:
+        """Hold new orders against the venue's filters of today; say what changed, and what no longer fits."""
+        work = Work()
+        name = told.instrument.name
+        for code, line in self._filters.see(told, self.orders.state):
+            self._alert(code, name, line, now_ns, work)
+        self.orders.refit(refit(self.orders.state.instruments[name], told.instrument))
         return work
 
     def release(self, sends: Sequence[Send], marks: Marks, now_ns: int) -> tuple[list[Send], Work]:
@@ -270,6 +319,8 @@ class LiveDesk:
     def tick(self, marks: Marks, now_ns: int) -> Work:
         """Do what is due by time."""
         work = Work()
+        if self.orders.is_due(now_ns):
+            self._absorb(self.orders.work(marks, now_ns), now_ns, work)
         self._take(self.submissions.tick(marks, now_ns), now_ns, work)
         self._ask_again(now_ns, work)
         self._look_for_amended(now_ns, work)
@@ -292,6 +343,7 @@ class LiveDesk:
         """Return when `tick` has something to do; None: not by time."""
         dues = [
             self.submissions.next_due_ns,
+            self.orders.due_ns,
             *self._owed_ns.values(),
             *self._cancel_again_ns.values(),
             *self._amended_ns.values(),
@@ -318,7 +370,24 @@ class LiveDesk:
                 differences=tuple(f"{each.code}: {each.line}" for each in found if not each.is_healing),
             )
         )
+        state.compared_ns, state.compared_ms = now_ns, snapshot.at_ms
         state.unsure.clear()
+        return work
+
+    def balanced(self, balance: Balance, explained: Sequence[str], now_ns: int) -> Work:
+        """Keep what holding the books against the venue's own ledger has found; book its lines that were not known."""
+        work = Work()
+        for booking in balance.unbooked:
+            ts_ns = booking.booked_ms * _MS
+            self._book_transfer(TransferBooked(ts_event_ns=ts_ns, ts_recv_ns=now_ns, booking=booking), now_ns, work)
+        booked = [f"{told(booking)}: booked as it is" for booking in balance.unbooked]
+        entry = balance.entry(now_ns, explained=(*explained, *booked))
+        self.orders.state.balanced_ms = balance.to_ms
+        work.record.append(entry)
+        for line in entry.differences:
+            if line not in self._differs:
+                self._differs.add(line)
+                self._alert("LOG_DIFFERS", "", line, now_ns, work)
         return work
 
     def _remedy(self, finding: Finding, now_ns: int, work: Work) -> None:
@@ -335,7 +404,9 @@ class LiveDesk:
             case Remedy.HOLD_BACK:
                 self._hold_back(finding.code, instrument, finding.line, now_ns, work, name=name)
             case Remedy.REDUCE_ACCOUNT:
-                self._alert(finding.code, instrument, finding.line, now_ns, work)
+                if finding.line not in self._differs:  # it is found again at every comparison
+                    self._differs.add(finding.line)
+                    self._alert(finding.code, instrument, finding.line, now_ns, work)
                 self._absorb(self.orders.reduce_account(finding.line, now_ns, cause=Cause.RECONCILE), now_ns, work)
             case Remedy.ALERT:
                 self._alert(finding.code, instrument, finding.line, now_ns, work, name=name)
@@ -393,6 +464,7 @@ class LiveDesk:
         work.look_up += steps.look_up
         for entry in steps.record:
             state.follow_doubt(entry)
+            state.follow_signed(entry)
         for event in steps.tell:
             self._event(event, now_ns, work, is_ours=True)
         for name, why in steps.cancel:
@@ -521,7 +593,8 @@ class LiveDesk:
             self._alert("UNTRADED_INSTRUMENT", made.instrument, detail, now_ns, work, name=made.client_order_id)
             return
         kind = _KINDS.get(made.kind, ForeignKind.ORDER if told.is_understood else ForeignKind.UNKNOWN)
-        is_known_fee = made.fee is not None and made.fee_currency in ("", self._currency)
+        quote = self.orders.state.instruments[made.instrument].quote
+        is_known_fee = made.fee is not None and made.fee_currency in ("", quote)
         event = ForeignFilled(
             ts_event_ns=told.ts_event_ns,
             ts_recv_ns=told.ts_recv_ns,
@@ -539,28 +612,55 @@ class LiveDesk:
         self._event(event, now_ns, work)
         if len(work.record) == before:
             return  # a repeat
+        fees = list(made.extra_fees)
+        if made.fee and not is_known_fee:
+            fees.insert(0, (made.fee_currency, made.fee))
+        for number, (currency, amount) in enumerate(fees):
+            if amount:
+                self._book_fee(_fee_of(event, number, currency, amount), now_ns, work)
         if self.policy.holds_back_foreign or not told.is_understood:
             self._hold_back("FOREIGN_FILL", made.instrument, detail, now_ns, work, name=made.client_order_id)
         else:
             self._alert("FOREIGN_FILL", made.instrument, detail, now_ns, work, name=made.client_order_id)
 
+    def _book_fee(self, paid: FeePaid, now_ns: int, work: Work) -> None:
+        """Book a fee in another coin; a person is told of one that the books have no price of."""
+        before = len(work.record)
+        self._event(paid, now_ns, work)
+        instrument = self.orders.state.instruments.get(paid.instrument)
+        if len(work.record) > before and instrument is not None and not is_of_position(paid, instrument):
+            detail = f"fee {paid.fee_number} of {paid.trade_id} was {paid.amount} {paid.currency}"
+            self._alert("FEE_IN_OTHER_COIN", paid.instrument, detail, now_ns, work, name=paid.client_order_id)
+
     def _book_transfer(self, told: TransferBooked, now_ns: int, work: Work) -> None:
         booking = told.booking
         detail = f"{booking.kind} of {booking.change} {booking.currency}"
-        if booking.currency != self._currency:
-            self._alert("TRANSFER_IN_OTHER_COIN", booking.instrument, detail, now_ns, work)
-            return
         event = Transferred(
             ts_event_ns=told.ts_event_ns,
             ts_recv_ns=told.ts_recv_ns,
-            transfer_id=booking.booking_id,
+            transfer_id=transfer_id(booking),
             kind=booking.kind,
             amount=booking.change,
+            currency="" if booking.currency == self._currency else booking.currency,
         )
         before = len(work.record)
         self._event(event, now_ns, work)
         if len(work.record) > before:
             self._alert("TRANSFER", booking.instrument, detail, now_ns, work)
+
+
+def _fee_of(fill: ForeignFilled, number: int, currency: str, amount: Decimal) -> FeePaid:
+    return FeePaid(
+        ts_event_ns=fill.ts_event_ns,
+        ts_recv_ns=fill.ts_recv_ns,
+        instrument=fill.instrument,
+        trade_id=fill.trade_id,
+        fee_number=number,
+        currency=currency,
+        amount=amount,
+        price=fill.price,
+        client_order_id=fill.client_order_id,
+    )
 
 
 def _as_foreign(fill: OrderFilled) -> ForeignFilled:

@@ -1,7 +1,11 @@
 """What comes home to the live order executor: answers, look-ups, what the account tells, what a person wants."""
 
+from decimal import Decimal
+
 import msgspec
 
+from bot.core.balancing import Balance
+from bot.core.filters import FiltersTold
 from bot.core.reconcile import VenueSnapshot
 from bot.domain.account_events import LiveEvent
 from bot.domain.answers import Answer, LookUp
@@ -60,4 +64,30 @@ class LinkChanged(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
-HomeMessage = Answered | LookedUp | PositionSeen | AccountTold | AccountCompared | ClockTold | LinkChanged
+class QuoteTold(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The best prices of an instrument are others now; told only where orders are to be kept there."""
+
+    instrument: str
+    bid: Decimal | None  # None: not known
+    ask: Decimal | None
+
+
+class AccountBalanced(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What holding our bookings against the venue's own ledger, line by line, has found."""
+
+    balance: Balance
+    explained: tuple[str, ...] = ()  # what was found out meanwhile
+
+
+HomeMessage = (
+    Answered
+    | LookedUp
+    | PositionSeen
+    | AccountTold
+    | AccountCompared
+    | AccountBalanced
+    | ClockTold
+    | LinkChanged
+    | FiltersTold
+    | QuoteTold
+)

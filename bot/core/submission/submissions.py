@@ -371,6 +371,10 @@ class Submissions:
             self._drop(request.key, why, now_ns, steps)
             return
         self._unsent(send, why, now_ns, steps)
+        now = self.journal.requests.get(request.key)
+        if now is not None and now.phase is Phase.REFUSED:  # no sending of it has left, this one neither
+            self._reject(request, UNSENT, why, now_ns, steps)
+            return
         self._wait(request, now_ns)
 
     def _unsent(self, send: Send, why: str, now_ns: int, steps: Steps) -> None:
