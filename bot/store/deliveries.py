@@ -60,6 +60,7 @@ class DeliveryRecorder:
         self._bytes = 0
         self._is_full = asyncio.Event()
         self._writer = CaptureWriter(path)
+        self._has_head = False
         path.chmod(0o600)  # what is held and what is wanted is nobody else's business
         self.count = 0  # notes so far
         self.note_bytes = 0  # of them, unpacked
@@ -150,9 +151,10 @@ class DeliveryRecorder:
         for packed in gathered:
             block.append(packed)
             size += len(packed)
-            if size >= BLOCK_BYTES:
+            if size >= BLOCK_BYTES or not self._has_head:  # the head alone: what is torn still says whose it is
                 self._writer.write(b"".join(block))
                 block, size = [], 0
+                self._has_head = True
         if block:
             self._writer.write(b"".join(block))
 

@@ -183,6 +183,7 @@ def test_files_hold_their_own_stretch_and_nothing_else(imported: Imported) -> No
             last_ns = int(times[-1])
 
 
+@pytest.mark.soak
 def test_importing_again_changes_no_byte(imported: Imported) -> None:
     before = snapshot(imported.root)
     for done in imported.run():

@@ -66,12 +66,11 @@ def test_stopped_after_every_step_and_resumed(tmp_path: Path, whole: tuple[str, 
 
 
 @pytest.mark.slow
-def test_killed_at_random_steps_and_resumed(tmp_path: Path) -> None:
-    """A real process is killed by SIGKILL while it trains, twice; the third one comes to the same bits."""
+def test_killed_at_a_random_step_and_resumed(tmp_path: Path) -> None:
+    """A real process is killed by SIGKILL while it trains; the next one comes to the same bits."""
     undisturbed = run_process(tmp_path / "whole", kill_at=None)
-    killed_at = torch.randint(3, 20, (2,), generator=torch.Generator().manual_seed(5)).sort().values.tolist()
-    for step in (killed_at[0], killed_at[0] + killed_at[1]):
-        assert run_process(tmp_path / "killed", kill_at=step) is None
+    killed_at = int(torch.randint(3, 20, (1,), generator=torch.Generator().manual_seed(5)))
+    assert run_process(tmp_path / "killed", kill_at=killed_at) is None
     assert run_process(tmp_path / "killed", kill_at=None) == undisturbed
 
 
