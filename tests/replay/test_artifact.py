@@ -169,7 +169,9 @@ def test_a_source_that_is_too_coarse_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", ["flagship", "longctx", pytest.param("lstm", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "system", ["flagship", *(pytest.param(each, marks=pytest.mark.soak) for each in ("longctx", "lstm"))]
+)
 def test_the_harness_finds_nothing_from_the_future(system: str, cache: Path, tmp_path: Path) -> None:
     """Law 3 through the very replay, for each way in which networks are asked."""
     path = write_served(tmp_path, system)

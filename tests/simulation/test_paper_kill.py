@@ -29,7 +29,7 @@ _FAULTS = (
 @pytest.mark.parametrize(
     ("kills", "is_faulty"),
     [
-        pytest.param(3, False, id="few"),
+        pytest.param(2, False, id="few"),
         pytest.param(300, False, id="many", marks=pytest.mark.soak),
         pytest.param(300, True, id="many-faulty", marks=pytest.mark.soak),
     ],

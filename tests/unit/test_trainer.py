@@ -96,7 +96,7 @@ def run_process(directory: Path, *, kill_at: int | None) -> str | None:
     raise AssertionError(f"it ended by itself: {process.wait()}")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_processes_are_as_one(tmp_path: Path) -> None:
     """torchrun with two processes on the CPU: the same weights as one process, to rounding, and the same steps."""
     alone = train_tiny(tmp_path / "one", plan=changed(epochs=1), config=streaming_config(drop=0.0))
