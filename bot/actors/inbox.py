@@ -77,7 +77,8 @@ class Inbox(Generic[M]):
             await self._reader
         messages, self._items = self._items, []
         self.taken += len(messages)
-        self.deepest = max(self.deepest, len(messages))
+        if len(messages) > self.deepest:
+            self.deepest = len(messages)
         if self.on_take is not None:
             self.on_take(messages)
         while self._writers:

@@ -56,5 +56,7 @@ class Execution:
     @property
     def due_ns(self) -> int | None:
         """Return when to look next; None: when something has happened."""
+        if not self.chases:  # asked for after every message, and mostly nothing is wanted
+            return None
         due_ns = min((chase.due_ns for chase in self.chases.values()), default=_NEVER_NS)
         return None if due_ns >= _NEVER_NS else due_ns
