@@ -274,18 +274,17 @@ class Codec:
 
     # --- out --------------------------------------------------------------------------------------------------------
 
-    def read(self, data: bytes) -> Iterator[Told]:
-        """Yield the notes of a stretch of whole ones.
+    def unpack(self, note: Note) -> Told:
+        """Return what a note says: notes must come in their order, for some name earlier ones.
 
         Raises:
             DataError: it holds something else.
         """
-        for note in split(data):
-            try:
-                value = self._unpack(note)
-            except (msgspec.MsgspecError, *_UNREADABLE) as error:
-                raise DataError(f"note {note.number} ({note.actor}, {note.kind}) cannot be read: {error}") from error
-            yield Told(note.number, note.actor, note.verb, note.kind, value)
+        try:
+            value = self._unpack(note)
+        except (msgspec.MsgspecError, *_UNREADABLE) as error:
+            raise DataError(f"note {note.number} ({note.actor}, {note.kind}) cannot be read: {error}") from error
+        return Told(note.number, note.actor, note.verb, note.kind, value)
 
     def _unpack(self, note: Note) -> Any:
         if note.verb is Verb.BEGAN:

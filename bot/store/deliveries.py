@@ -197,9 +197,10 @@ class DeliveryReader:
         for block in lines.blocks():
             self.done = min(1.0, lines.at / size)
             try:
-                for told in self._codec.read(block):
-                    if told.number != self.count:
-                        raise DataError(f"note {self.count} is missing: {told.number} follows {self.count - 1}")
+                for note in split(block):
+                    if note.number != self.count:
+                        raise DataError(f"note {self.count} is missing: {note.number} follows {self.count - 1}")
+                    told = self._codec.unpack(note)
                     self.count += 1
                     if told.kind == BROKEN:
                         self.broken = told.value

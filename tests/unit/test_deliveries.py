@@ -146,7 +146,8 @@ def noted(value: Any, number: int = 0, codec: Codec | None = None) -> bytes:
 
 
 def read(data: bytes) -> list[Told]:
-    return list(Codec(WORDS, {INSTRUMENT.name: INSTRUMENT}).read(data))
+    codec = Codec(WORDS, {INSTRUMENT.name: INSTRUMENT})
+    return [codec.unpack(note) for note in split(data)]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
