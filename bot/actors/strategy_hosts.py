@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bot.actors.strategy import StrategyHost
+from bot.actors.strategy_host import StrategyHost
 from bot.core.calendar import NEVER, Key
 from bot.core.filters import FiltersTold
 from bot.core.order import Order

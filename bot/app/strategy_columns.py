@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bot.actors.strategy import StrategyHost
+from bot.actors.strategy_host import StrategyHost
 from bot.app.held_market import Held, HeldHistory
 from bot.app.outcomes import RunFailed
 from bot.core.bars import BarAggregator
@@ -16,7 +16,8 @@ from bot.core.perturb import Table
 from bot.domain.errors import ConfigError, DataError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, EventBarBatch, MarketSlab, TradeBatch
-from bot.runtime.settings import BarsSettings, Settings
+from bot.runtime.market_settings import BarsSettings
+from bot.runtime.settings import Settings
 from strategies.base import Strategy
 from strategies.registry import make_strategies
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bot.actors.strategy import StrategyHost
+from bot.actors.strategy_host import StrategyHost
 from bot.actors.strategy_hosts import StrategyHosts
 from bot.core.money_state import MoneyState
 from bot.domain.errors import ConfigError

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bot.actors.strategy import StrategyHost
+from bot.actors.strategy_host import StrategyHost
 from bot.core.bars import BarAggregator
 from bot.core.calendar import NEVER
 from bot.domain.errors import ConfigError

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bot.actors.strategy import StrategyHost
+from bot.actors.strategy_host import StrategyHost
 from bot.core.order import Order, Status
 from bot.core.orders import Notice, Wish
 from bot.core.stops import Stops
