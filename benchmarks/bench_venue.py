@@ -16,7 +16,8 @@ from benchmarks import market
 from benchmarks.bench_replay import SMA, replay_seconds, settings
 from benchmarks.measure import RUNS, Figure, figure, main
 from benchmarks.sampler import shares
-from bot.app.replay import Histories, replay
+from bot.app.replay import replay
+from bot.app.replay_market import Histories
 from bot.core.delays import Delay
 from bot.core.matching import VenueModel
 from bot.core.venue.account import VenueAccount
@@ -44,7 +45,7 @@ PARTS = {
     "bot/core/matching.py": "the venue model",
     "bot/core/tape.py": "the venue model",
     "bot/venues/": "the venue model",
-    "bot/actors/strategy.py": "strategy",
+    "bot/actors/strategy": "strategy",
     "strategies/": "strategy",
     "bot/actors/ledger.py": "ledger",
     "bot/store/": "ledger",
@@ -87,6 +88,18 @@ def exits_at_venue() -> Figure:
     seconds = replay_seconds(market.open_history(market.bars_file(), "bars"), EXITS)
     return figure(
         "replay 1 M bars, 13,578 fills, stop and target at the venue, from Parquet",
+        "bars/s",
+        seconds,
+        lambda s: 1e6 / s,
+    )
+
+
+def exits_at_venue_slow() -> Figure:
+    """Replay the same with averages over two and six hours: two or three positions a day instead of ten."""
+    slower = (*EXITS, "strategy.params.fast=120", "strategy.params.slow=360")
+    seconds = replay_seconds(market.open_history(market.bars_file(), "bars"), slower)
+    return figure(
+        "replay 1 M bars, 3,302 fills, stop and target at the venue, from Parquet",
         "bars/s",
         seconds,
         lambda s: 1e6 / s,
@@ -283,6 +296,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     function.__name__: function
     for function in (
         exits_at_venue,
+        exits_at_venue_slow,
         one_amended_busy,
         one_amended_quiet,
         all_amended_busy,

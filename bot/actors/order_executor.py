@@ -8,6 +8,7 @@ import numpy as np
 import structlog
 
 from bot.actors.inbox import Inbox, Stop
+from bot.actors.tape_rows import tape_rows
 from bot.core.calendar import Class
 from bot.core.equity import ProfitCurve
 from bot.core.marks import MarkSeries
@@ -77,6 +78,7 @@ class OrderExecutor:
         self._venue = venue
         self._ledger = ledger
         self._marks = {name: MarkSeries(instrument) for name, instrument in instruments.items()}
+        self._read: tuple[int, dict[str, Mark | None]] | None = None  # the last look: much happens at one instant
         self._profits = {
             name: TapeMaker(instrument, tape_scale_ns, record_tape) for name, instrument in instruments.items()
         }
@@ -100,6 +102,7 @@ class OrderExecutor:
                     case MarketSlab():
                         name = message.instrument.name
                         self._marks[name].extend(message, now_ns)
+                        self._read = None
                         self._profits[name].extend(message, now_ns)
                         if message.forecasts is not None:
                             self._record_tape(message.forecasts)
@@ -142,7 +145,10 @@ class OrderExecutor:
                 self._strategy.deliver(notice)
 
     def _read_marks(self, now_ns: int) -> dict[str, Mark | None]:
-        return {name: series.at(now_ns) for name, series in self._marks.items()}
+        read = self._read
+        if read is None or read[0] != now_ns:
+            read = self._read = now_ns, {name: series.at(now_ns) for name, series in self._marks.items()}
+        return read[1]
 
     def _follow(self, event: AccountEvent) -> None:
         match event:
@@ -237,17 +243,4 @@ class TapeMaker:
 
     def _write(self, bars: BarBatch) -> None:
         position, profit = self.curve.at(bars.close_ns, bars.close_ticks)
-        prices = self._instrument.prices
-        self._record(
-            TapeRows(
-                instrument=self._instrument.name,
-                close_ns=bars.close_ns,
-                open=prices(bars.open_ticks),
-                high=prices(bars.high_ticks),
-                low=prices(bars.low_ticks),
-                close=prices(bars.close_ticks),
-                volume=self._instrument.qtys(bars.volume_steps),
-                position=position,
-                profit=profit,
-            )
-        )
+        self._record(tape_rows(self._instrument, bars, position, profit))

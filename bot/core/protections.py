@@ -71,7 +71,7 @@ class Protections:
         self._peak: Decimal | None = None
         self._day = -1
         self._day_start: Decimal | None = None  # equity
-        self._first_rungs: dict[Cause, tuple[Decimal, Decimal]] = {}  # of a base, the equity of the first rung
+        self._calm: tuple[Decimal, Decimal, Decimal] | None = None  # above which equity no rung is, of which bases
         self._net: dict[str, Decimal] = defaultdict(Decimal)  # of the open round trip
         self._losses_ns: dict[str, deque[int]] = defaultdict(deque)  # by scope
         self._trips: dict[str, deque[tuple[int, Decimal]]] = defaultdict(deque)
@@ -113,6 +113,8 @@ class Protections:
                 self._peak = equity
             if self._day_start is None:
                 self._day_start = equity
+            if equity > self._calm_above(self._peak, self._day_start):
+                return changed
         changed += self._climb(Cause.DRAWDOWN, self._limits.drawdown, equity, self._peak, now_ns)
         return changed + self._climb(Cause.DAILY_LOSS, self._limits.daily_loss, equity, self._day_start, now_ns)
 
@@ -216,8 +218,6 @@ class Protections:
     def _climb(
         self, cause: Cause, ladder: Ladder, equity: Decimal, base: Decimal | None, now_ns: int
     ) -> list[TradingStateChanged]:
-        if base is not None and equity.is_finite() and equity > self._first_rung(cause, ladder, base):
-            return []
         if not ladder.is_on:
             return []
         name = "the highest equity" if cause is Cause.DRAWDOWN else "the equity at the day's start"
@@ -231,12 +231,13 @@ class Protections:
             return self.states.move(ACCOUNT, cause, signal, why, now_ns)
         return []
 
-    def _first_rung(self, cause: Cause, ladder: Ladder, base: Decimal) -> Decimal:
-        """Return the equity above which no rung is reached; infinite where a number is none."""
-        known = self._first_rungs.get(cause)
-        if known is None or known[0] is not base:
-            known = self._first_rungs[cause] = base, _first_rung(ladder, base)
-        return known[1]
+    def _calm_above(self, peak: Decimal, day_start: Decimal) -> Decimal:
+        """Return the equity above which no rung of either ladder is reached; infinite where a number is none."""
+        calm = self._calm
+        if calm is None or calm[0] is not peak or calm[1] is not day_start:
+            rungs = _first_rung(self._limits.drawdown, peak), _first_rung(self._limits.daily_loss, day_start)
+            calm = self._calm = peak, day_start, max(rungs)
+        return calm[2]
 
     def _count_execution(self, instrument: str, side: Side, now_ns: int) -> list[TradingStateChanged]:
         limit = self._limits.repeated

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+import msgspec
+
 from bot.core.calendar import NEVER, Class, Key
 
 _TIMER = int(Class.TIMER)
@@ -24,26 +26,26 @@ class Deadlock(RuntimeError):
     """Everybody waits, and nothing is scheduled."""
 
 
-class _Handle:
-    """One call to be made."""
+class _Handle(msgspec.Struct, eq=False):
+    """One call to be made. Thousands are made each second: a struct is made several times as fast as an object."""
 
-    __slots__ = ("_args", "_callback", "_canceled", "_context", "key")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Any, key: Key | None) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._canceled = False
-        self.key = key
+    callback: Callable[..., Any]
+    args: tuple[Any, ...]
+    context: Any
+    key: Key | None
+    is_canceled: bool = False
 
     def cancel(self) -> None:
-        self._canceled = True
-        self._callback, self._args = _nothing, ()
+        """See asyncio."""
+        self.is_canceled = True
+        self.callback, self.args = _nothing, ()
 
     def cancelled(self) -> bool:
-        return self._canceled
+        """See asyncio."""
+        return self.is_canceled
 
     def when(self) -> float:
+        """See asyncio."""
         assert self.key is not None
         return self.key[0] / 1e9
 
@@ -93,7 +95,7 @@ class VirtualLoop(_Base):  # type: ignore[misc]
     def horizon(self) -> Key:
         """Return the key of the next scheduled call, `NEVER` if there is none."""
         due = self._due
-        while due and due[0][2]._canceled:
+        while due and due[0][2].is_canceled:
             heapq.heappop(due)
         return due[0][0] if due else NEVER
 
@@ -171,16 +173,16 @@ class VirtualLoop(_Base):  # type: ignore[misc]
                     handle = ready.popleft()
                 elif due:
                     key, _, handle = heapq.heappop(due)
-                    if handle._canceled:
+                    if handle.is_canceled:
                         continue
                     if key[0] > self.now_ns:
                         self.now_ns = key[0]
                 else:
                     raise Deadlock("every task waits and nothing is scheduled: " + ", ".join(self._waiting()))
-                if handle._context is None:
-                    handle._callback(*handle._args)
+                if handle.context is None:
+                    handle.callback(*handle.args)
                 else:
-                    handle._context.run(handle._callback, *handle._args)
+                    handle.context.run(handle.callback, *handle.args)
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     raise failure

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from bot.core.execution.chase import Chase
 from bot.core.execution.policy import ExecutionPolicy
+from bot.core.order import Order
 
 _NEVER_NS = 2**62
 
@@ -32,8 +33,15 @@ class Execution:
 
     def poke(self, instrument: str, now_ns: int) -> None:
         """Have an instrument's chase looked at: something has happened there."""
-        if chase := self.chases.get(instrument):
-            chase.due_ns = min(chase.due_ns, now_ns)
+        chase = self.chases.get(instrument)
+        if chase is not None and now_ns < chase.due_ns:
+            chase.due_ns = now_ns
+
+    def drop_if_reached(self, order: Order, position_qty: Decimal) -> None:
+        """Forget a target that an order's last fill has reached: there is nothing left to look at."""
+        chase = self.chases.get(order.request.instrument)
+        if chase is not None and chase.is_reached_by(order, position_qty):
+            del self.chases[order.request.instrument]
 
     def wait_for_others(self, instrument: str, now_ns: int) -> None:
         """Have a target looked at a little later: what other strategies decide at the same moment is netted with it."""
@@ -58,5 +66,8 @@ class Execution:
         """Return when to look next; None: when something has happened."""
         if not self.chases:  # asked for after every message, and mostly nothing is wanted
             return None
-        due_ns = min((chase.due_ns for chase in self.chases.values()), default=_NEVER_NS)
+        due_ns = _NEVER_NS
+        for chase in self.chases.values():
+            if chase.due_ns < due_ns:
+                due_ns = chase.due_ns
         return None if due_ns >= _NEVER_NS else due_ns
