@@ -2,36 +2,32 @@
 
 import hashlib
 import math
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bot.core import sample_market
-from bot.core.sample_market import (
-    FUNDING_CAP_E8,
-    FUNDING_INTERVAL_NS,
-    SampleMarketSpec,
-    SampleTrades,
-    generate_days,
-    generate_funding,
-    generate_trades,
-)
+from bot.core.sample_market import order_flow, portable, weather
+from bot.core.sample_market.funding import FUNDING_CAP_E8, FUNDING_INTERVAL_NS, generate_funding
+from bot.core.sample_market.market import generate_days, generate_trades
+from bot.core.sample_market.spec import SampleMarketSpec, SampleTrades
 from bot.domain.market import F64
 
 DAY_NS = 86_400 * 1_000_000_000
 MINUTE_NS = 60 * 1_000_000_000
 THIN = SampleMarketSpec(days=56, trades_per_day=3_000, jumps_per_day=1.0)
 SMALL = SampleMarketSpec(days=2, trades_per_day=3_000)
-COMPILED = [
-    "_exp",
-    "_next_regime",
-    "_poisson",
-    "_round_lot",
-    "_scan_orders",
-    "_scan_sizes",
-    "_scan_weather",
+COMPILED: list[tuple[ModuleType, str]] = [
+    (order_flow, "_round_lot"),
+    (order_flow, "_scan_orders"),
+    (order_flow, "_scan_sizes"),
+    (order_flow, "exp"),
+    (weather, "_next_regime"),
+    (weather, "_poisson"),
+    (weather, "_scan_weather"),
+    (weather, "exp"),
 ]
 
 
@@ -106,18 +102,17 @@ def test_compiled_and_plain_python_agree_to_the_bit(monkeypatch: pytest.MonkeyPa
     """No compiler has fused, reordered or approximated anything: the plain Python gives the same bytes."""
     spec = SampleMarketSpec(days=1, trades_per_day=3_000, jumps_per_day=5.0)
     compiled = small_trades(spec=spec)
-    for name in COMPILED:
-        function = getattr(sample_market, name)
-        monkeypatch.setattr(sample_market, name, getattr(function, "py_func", function))
+    for module, name in COMPILED:
+        monkeypatch.setattr(module, name, getattr(module, name).py_func)
     assert digest(small_trades(spec=spec)) == digest(compiled)
 
 
 def test_the_portable_exp_is_exp() -> None:
     """Our exp differs from the machine's by a few units of the last place, and never overflows."""
     for x in np.random.default_rng(0).uniform(-690.0, 690.0, 2_000).tolist():
-        assert sample_market._portable_exp(x) == pytest.approx(math.exp(x), rel=1e-14)
-    assert sample_market._portable_exp(-1e9) == 0.0
-    assert math.isfinite(sample_market._portable_exp(1e9))
+        assert portable.portable_exp(x) == pytest.approx(math.exp(x), rel=1e-14)
+    assert portable.portable_exp(-1e9) == 0.0
+    assert math.isfinite(portable.portable_exp(1e9))
 
 
 def test_day_by_day_is_all_at_once() -> None:
