@@ -5,6 +5,7 @@ Each call reads the rows that came since the last one, in a snapshot that cannot
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -15,6 +16,7 @@ from bot.domain.errors import DataError
 from bot.domain.history import EquityPoint, PastOrder, PastTrade, Result
 from bot.store import tables
 from bot.store.live_reader import ledger_name, open_snapshot, reason_of
+from bot.store.strategy_results import StrategyPasts
 
 _PAGE_ROWS = 5_000
 
@@ -32,6 +34,7 @@ class LedgerHistory:
     def __init__(self, where: str) -> None:
         self._where = where
         self._past = PastTrades()
+        self._books = StrategyPasts()
 
     def total(self) -> Result:
         """See `ports.LedgerQueries`."""
@@ -40,6 +43,12 @@ class LedgerHistory:
     def by_instrument(self) -> tuple[Result, ...]:
         """See `ports.LedgerQueries`."""
         return self._caught_up().by_instrument()
+
+    def by_strategy(self) -> tuple[Result, ...]:
+        """See `ports.LedgerQueries`."""
+        with self._reading() as engine:
+            self._books.catch_up(engine)
+        return self._books.results()
 
     def periods(self, unit: Unit, count: int, now_ns: int) -> tuple[Result, ...]:
         """See `ports.LedgerQueries`."""
@@ -79,21 +88,20 @@ class LedgerHistory:
         return tuple(EquityPoint(ts_ns=row["ts_ns"], equity=row["equity"]) for row in reversed(rows))
 
     def _caught_up(self) -> PastTrades:
-        engine = open_snapshot(self._where)
-        try:
+        with self._reading() as engine:
             for page in _bookings(engine, self._past.seq):
                 self._past.add(page)
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise DataError(f"{ledger_name(self._where)}: the ledger cannot be read ({reason_of(error)})") from error
-        finally:
-            engine.dispose()
         return self._past
 
     def _read(self, query: Any) -> list[dict[str, Any]]:
+        with self._reading() as engine, engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Engine]:
         engine = open_snapshot(self._where)
         try:
-            with engine.connect() as connection:
-                return [dict(row) for row in connection.execute(query).mappings()]
+            yield engine
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise DataError(f"{ledger_name(self._where)}: the ledger cannot be read ({reason_of(error)})") from error
         finally:

@@ -21,8 +21,9 @@ from bot.store import tables
 from bot.store.audit import Audit, _check_intents
 from bot.store.books_audit import check_strategy_books
 from bot.store.live_reader import journal_pages, ledger_name, open_snapshot, reason_of, schema_of
-from bot.store.live_sqlite import column_names
-from bot.store.projection import Projection, Row
+from bot.store.live_rows import column_names
+from bot.store.projection import Projection
+from bot.store.projection_rows import Row
 from bot.store.request_audit import check_requests
 from bot.store.sql_ledger import GENESIS, chain
 

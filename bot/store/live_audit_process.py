@@ -10,7 +10,6 @@ import sys
 import msgspec
 
 from bot.domain.errors import BotError
-from bot.store.live_audit import audit_live
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -28,6 +27,8 @@ class Found(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Audit what the standard input names."""
+    from bot.store.live_audit import audit_live  # whoever asks for the audit need not wait for its libraries
+
     os.nice(10)  # what trades goes first
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:

@@ -11,7 +11,7 @@ import msgspec
 
 from bot.core.epochs import PastEpoch
 from bot.domain.errors import StorageError
-from bot.store.projection import Row
+from bot.store.projection_rows import Row
 
 Rows = Mapping[str, Sequence[Row]]
 """Rows by table, in the order of the table's columns; a Decimal as text."""

@@ -21,7 +21,7 @@ from bot.store import tables
 from bot.store.commit_times import CommitTimes
 from bot.store.live_database import Checkpoint, Head, LedgerDatabase
 from bot.store.live_projection import LiveProjection
-from bot.store.projection import Row
+from bot.store.projection_rows import Row
 from bot.store.sql_ledger import GENESIS, chain
 
 CHECKPOINT_ENTRIES = 10_000

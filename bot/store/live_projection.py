@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from bot.store.projection import _FINAL, Projection, Row
+from bot.store.projection import FINAL, Projection
+from bot.store.projection_rows import Row
 
 REPLACED = ("orders", "balances", "checkpoints")
 """Tables whose rows replace an earlier row of the same key."""
@@ -32,7 +33,7 @@ class _Orders(dict[str, _Held]):
         if super().__contains__(name):
             return True
         row = None if name in self.done else self._find(str(name))
-        if row is None or row[-2] in _FINAL:
+        if row is None or row[-2] in FINAL:
             return False
         self[str(name)] = row[:-2], Decimal(row[-1]), row[-2]
         return True

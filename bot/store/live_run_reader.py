@@ -1,9 +1,10 @@
 """Reads one run out of an account's ledger, which outlives runs: its stretch of the journal, while it runs or after."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, select
+from sqlalchemy import ColumnElement, Table, func, select
 
 from bot.domain.errors import DataError
 from bot.store import tables
@@ -65,6 +66,19 @@ class LiveRunReader(RunReader):
             "ledger_hash": ends[0]["hash"].hex() if ends else None,
             "wall_seconds": None,
         }
+
+    def books_before(self) -> dict[tuple[str, str], Decimal]:
+        """See `RunReader`: the books as the runs before left them."""
+        moves = tables.book_moves
+        if moves.name not in self._names():
+            return {}
+        last = (
+            select(func.max(moves.c.seq))
+            .where(moves.c.seq <= self._since)
+            .group_by(moves.c.strategy, moves.c.instrument)
+        )
+        rows = self._rows(select(moves).where(moves.c.seq.in_(last)))
+        return {(row["strategy"], row["instrument"]): row["position_qty"] for row in rows if row["position_qty"]}
 
     def _start_equity(self, otherwise: Any) -> Any:
         """Return what the account was worth when the run began: by the last mark before."""

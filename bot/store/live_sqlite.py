@@ -7,9 +7,7 @@ opened `mode=ro`, which do neither. What we ask of SQLite is read back, and a fi
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,14 @@ from sqlalchemy import Table, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from bot.core.epochs import PastEpoch
 from bot.domain.errors import DataError, StorageError
 from bot.store import tables
-from bot.store.live_database import Checkpoint, CommitUnknown, Head, Rows
+from bot.store.live_database import CommitUnknown, Head, Rows
 from bot.store.live_projection import REPLACED
+from bot.store.live_rows import LedgerRows, column_names
 from bot.store.migrate import upgrade, versions
-from bot.store.projection import Row
 
 BUSY_MS = 2_000  # how long a commit waits for a stranger's lock, before trading halts
-_PAGE_ROWS = 5_000
 _ASKED = {
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: a commit returns when it is on the disk
@@ -41,7 +37,7 @@ _ASKED = {
 _UNANSWERED = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT)
 
 
-class SqliteLedger:
+class SqliteLedger(LedgerRows):
     """A `LedgerDatabase` in a file. Hold the host lock first: one process writes.
 
     Args:
@@ -66,55 +62,6 @@ class SqliteLedger:
         self._tables = [table for table in tables.metadata.sorted_tables if table.name != "journal"]
         self._tables.insert(0, tables.journal)
         self._sql = {table.name: insert_sql(table) for table in self._tables}
-
-    def head(self) -> Head | None:
-        """See `LedgerDatabase`."""
-        row = self._one("SELECT seq, ts_ns, hash FROM journal ORDER BY seq DESC LIMIT 1")
-        return None if row is None else Head(seq=row[0], ts_ns=row[1], digest=row[2])
-
-    def balances(self) -> list[tuple[str, str, Decimal]]:
-        """See `LedgerDatabase`."""
-        rows = self._all("SELECT account, currency, amount FROM balances")
-        return [(account, currency, Decimal(amount)) for account, currency, amount in rows]
-
-    def order(self, name: str) -> Row | None:
-        """See `LedgerDatabase`."""
-        return self._one(f"SELECT {column_names(tables.orders)} FROM orders WHERE client_order_id = ?", (name,))
-
-    def run_row(self) -> dict[str, Any] | None:
-        """See `LedgerDatabase`."""
-        row = self._one(f"SELECT {column_names(tables.runs)} FROM runs")
-        return None if row is None else dict(zip((c.name for c in tables.runs.columns), row, strict=True))
-
-    def last_epoch(self) -> PastEpoch | None:
-        """See `LedgerDatabase`."""
-        row = self._one("SELECT epoch, started_ns, ended_ns FROM epochs ORDER BY epoch DESC LIMIT 1")
-        return None if row is None else PastEpoch(number=row[0], started_ns=row[1], ended_ns=row[2])
-
-    def last_checkpoint(self, *, with_state: bool) -> Checkpoint | None:
-        """See `LedgerDatabase`."""
-        where = "WHERE state IS NOT NULL" if with_state else ""
-        row = self._one(f"SELECT seq, hash, state FROM checkpoints {where} ORDER BY seq DESC LIMIT 1")
-        return None if row is None else Checkpoint(seq=row[0], digest=row[1], state=row[2])
-
-    def journal(self, after: int, until: int) -> Iterator[Sequence[tuple[int, int, str, str, bytes]]]:
-        """See `LedgerDatabase`."""
-        return self._pages("seq, ts_ns, kind, body, hash", after, until)
-
-    def bodies(self, after: int, until: int) -> Iterator[Sequence[tuple[int, str]]]:
-        """See `LedgerDatabase`."""
-        return self._pages("seq, body", after, until)
-
-    def _pages(self, columns: str, after: int, until: int) -> Iterator[Sequence[Any]]:
-        while after < until:
-            rows = self._all(
-                f"SELECT {columns} FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-                (after, until, _PAGE_ROWS),
-            )
-            if not rows:
-                return
-            yield rows
-            after = rows[-1][0]
 
     def save(self, rows: Rows, *, head: Head) -> None:
         """See `LedgerDatabase`."""
@@ -216,20 +163,14 @@ class SqliteLedger:
             return None
         return found.st_dev, found.st_ino
 
-    def _one(self, sql: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-        rows = self._all(sql, values)
-        return rows[0] if rows else None
+    def _place(self, number: int) -> str:
+        return "?"
 
-    def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise self._refusal(error) from error
-
-
-def column_names(table: Table) -> str:
-    """Return the table's columns as SQL, in the order of the rows."""
-    return ", ".join(f'"{column.name}"' for column in table.columns)
 
 
 def insert_sql(table: Table) -> str:

@@ -1,8 +1,9 @@
 """What a page shows of a ledger: the newest rows and counts, read-only, bounded, while the bot writes on."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Float, cast, func, select
@@ -11,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.domain.errors import DataError
 from bot.store import tables
 from bot.store.live_reader import ledger_name, open_snapshot, reason_of
+from bot.store.strategy_results import book_sums, owners_of
 
 _NEVER = 2**62
 
@@ -76,7 +78,13 @@ class PageReader:
                 .where(intents.c.kind == "submit", intents.c.client_order_id.in_(ids))
             )
             reasons = {row["client_order_id"]: row for row in connection.execute(wanted).mappings()}
-        return [_trade(row, reasons.get(row["client_order_id"])) for row in rows]
+            owners = owners_of(connection, {row["trade_id"]: row["seq"] for row in rows})
+        return [_trade(row, reasons.get(row["client_order_id"]), owners.get(row["trade_id"], [])) for row in rows]
+
+    def books(self) -> list[dict[str, Any]]:
+        """Return what each of several strategies brought in each instrument by its own book; none where one trades."""
+        with self._reading() as (connection, since, until):
+            return book_sums(connection, since, until)
 
     def marks(self, instrument: str, from_ns: int, to_ns: int, count: int) -> list[tuple[int, str, float, float]]:
         """Return the newest executions of an instrument in a stretch of time, newest first: time, side, price, qty."""
@@ -127,7 +135,7 @@ class PageReader:
         return int(rows[own[0]][1]), int(until)
 
 
-def _trade(fill: dict[str, Any], why: Any) -> dict[str, Any]:
+def _trade(fill: dict[str, Any], why: Any, owners: Sequence[tuple[str, Decimal]]) -> dict[str, Any]:
     return {
         "seq": fill["seq"],
         "ts_ns": fill["ts_event_ns"],
@@ -145,4 +153,5 @@ def _trade(fill: dict[str, Any], why: Any) -> dict[str, Any]:
         "decided_ns": None if why is None else why["ts_ns"],
         "trigger": "" if why is None else why["trigger"] or "",
         "reason": "" if why is None else why["reason"] or "",
+        "owners": [[name, f"{qty:f}"] for name, qty in owners],
     }

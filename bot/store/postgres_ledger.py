@@ -6,34 +6,33 @@ answer is looked up by its primary key; all within two seconds, or trading stops
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Table, make_url
 from sqlalchemy.exc import ArgumentError
 
-from bot.core.epochs import PastEpoch
 from bot.domain.errors import ConfigError, DataError, StorageError
 from bot.store import tables
-from bot.store.live_database import Checkpoint, CommitUnknown, Head, Rows
+from bot.store.live_database import CommitUnknown, Head, Rows
 from bot.store.live_projection import REPLACED
-from bot.store.live_sqlite import column_names, require_newest
+from bot.store.live_rows import LedgerRows, column_names
+from bot.store.live_sqlite import require_newest
 from bot.store.migrate import upgrade, versions
 from bot.store.postgres_dialect import ASKED, Connection, Error, postgres_engine
-from bot.store.projection import Row
+from bot.store.projection_rows import Row
 
 RECONNECT_S = 2.0  # from a lost session to trading stopped
 _ANSWER_S = 1.5  # of a single statement
 _ATTEMPTS = 5
 LOCK_KEY = 0x6D756C7469626F74  # "multibot": advisory locks of a database are told apart by number
-_PAGE_ROWS = 5_000
 _AGAIN = ("40001", "40P01")  # serialization failure, deadlock: the whole transaction is run again
 _GONE = ("08", "57P")  # classes of SQLSTATE: connection, shutdown
 _SERVER = {"synchronous_commit": ("on", "remote_write", "remote_apply"), "fsync": ("on",), "full_page_writes": ("on",)}
 
 
-class PostgresLedger:
+class PostgresLedger(LedgerRows):
     """A `LedgerDatabase` on a server. Used by one thread at a time, which runs no event loop itself.
 
     Args:
@@ -60,57 +59,6 @@ class PostgresLedger:
         except (StorageError, ConfigError, DataError):
             self._connection.close()
             raise
-
-    def head(self) -> Head | None:
-        """See `LedgerDatabase`."""
-        row = self._one("SELECT seq, ts_ns, hash FROM journal ORDER BY seq DESC LIMIT 1")
-        return None if row is None else Head(seq=row[0], ts_ns=row[1], digest=row[2])
-
-    def balances(self) -> list[tuple[str, str, Decimal]]:
-        """See `LedgerDatabase`."""
-        return self._all("SELECT account, currency, amount FROM balances")
-
-    def order(self, name: str) -> Row | None:
-        """See `LedgerDatabase`."""
-        row = self._one(f"SELECT {column_names(tables.orders)} FROM orders WHERE client_order_id = $1", name)
-        return None if row is None else tuple(format(v, "f") if isinstance(v, Decimal) else v for v in row)
-
-    def run_row(self) -> dict[str, Any] | None:
-        """See `LedgerDatabase`."""
-        row = self._one(f"SELECT {column_names(tables.runs)} FROM runs")
-        return None if row is None else dict(zip((c.name for c in tables.runs.columns), row, strict=True))
-
-    def last_epoch(self) -> PastEpoch | None:
-        """See `LedgerDatabase`."""
-        row = self._one("SELECT epoch, started_ns, ended_ns FROM epochs ORDER BY epoch DESC LIMIT 1")
-        return None if row is None else PastEpoch(number=row[0], started_ns=row[1], ended_ns=row[2])
-
-    def last_checkpoint(self, *, with_state: bool) -> Checkpoint | None:
-        """See `LedgerDatabase`."""
-        where = "WHERE state IS NOT NULL" if with_state else ""
-        row = self._one(f"SELECT seq, hash, state FROM checkpoints {where} ORDER BY seq DESC LIMIT 1")
-        return None if row is None else Checkpoint(seq=row[0], digest=row[1], state=row[2])
-
-    def journal(self, after: int, until: int) -> Iterator[Sequence[tuple[int, int, str, str, bytes]]]:
-        """See `LedgerDatabase`."""
-        return self._pages("seq, ts_ns, kind, body, hash", after, until)
-
-    def bodies(self, after: int, until: int) -> Iterator[Sequence[tuple[int, str]]]:
-        """See `LedgerDatabase`."""
-        return self._pages("seq, body", after, until)
-
-    def _pages(self, columns: str, after: int, until: int) -> Iterator[Sequence[Any]]:
-        while after < until:
-            rows = self._all(
-                f"SELECT {columns} FROM journal WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3",
-                after,
-                until,
-                _PAGE_ROWS,
-            )
-            if not rows:
-                return
-            yield rows
-            after = rows[-1][0]
 
     def save(self, rows: Rows, *, head: Head) -> None:
         """See `LedgerDatabase`."""
@@ -271,9 +219,8 @@ class PostgresLedger:
     def _refusal(self, error: Error) -> StorageError:
         return StorageError(f"{self.name}: the ledger cannot be written ({error}); see the server's log")
 
-    def _one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        rows = self._all(sql, *values)
-        return rows[0] if rows else None
+    def _place(self, number: int) -> str:
+        return f"${number}"
 
     def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         try:

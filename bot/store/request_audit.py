@@ -15,14 +15,18 @@ from bot.domain.ledger import (
     LedgerEntry,
     LookUpMade,
     OrderIntended,
+    OrderReported,
     RequestAnswered,
     RequestSigned,
     StopsIntended,
 )
+from bot.domain.orders import OrderCanceled
 
 _SENDS_MAX = 3  # of one request
 _ROUNDS = 2  # negative look-ups that it takes to call a request never accepted
 _GAP_MS = 1_000  # between two of them, by the venue's clock
+_MISSING_ROUNDS = 5  # the same, to close an order that the venue had taken
+_MISSING_MS = 10_000  # from the first of those to the last
 _PLACES = {"open", "history"}  # where each of them must have looked
 
 
@@ -54,6 +58,8 @@ def check_requests(entries: Iterable[LedgerEntry]) -> Iterator[str]:
                 if entry.client_order_id not in intended:
                     yield f"journal: entry {seq} sends {entry.request}, which was never intended"
                 yield from _sign(seq, entry, requests.setdefault(entry.request, _Request()))
+            case OrderReported(event=OrderCanceled(reason="MISSING") as event):
+                yield from _weigh_missing(seq, event.client_order_id, requests)
             case IntentDropped() if entry.request in requests:
                 requests[entry.request].dropped = True
             case RequestAnswered() | LookUpMade() | DoubtOpened() | DoubtResolved():
@@ -116,3 +122,14 @@ def _weigh(seq: int, entry: DoubtResolved, request: _Request) -> Iterator[str]:
     apart = [at_ms for n, at_ms in enumerate(behind) if n == 0 or at_ms - behind[0] >= _GAP_MS]
     if len(apart) < _ROUNDS:
         yield f"journal: entry {seq} gives {entry.request} up on {len(apart)} look-ups behind the fence {fence_ms}"
+
+
+def _weigh_missing(seq: int, name: str, requests: dict[str, _Request]) -> Iterator[str]:
+    """Hold "the venue shows it nowhere" against its evidence: a lag of a list does not last so long."""
+    looked = requests[f"create:{name}"].against_ms if f"create:{name}" in requests else []
+    apart: list[int] = []
+    for at_ms in looked:
+        if not apart or at_ms - apart[-1] >= _GAP_MS:
+            apart.append(at_ms)
+    if len(apart) < _MISSING_ROUNDS or apart[-1] - apart[0] < _MISSING_MS:
+        yield f"journal: entry {seq}: {name} is called missing on {len(apart)} look-ups"

@@ -1,6 +1,7 @@
 """Reads a finished run: the ledger's tables and the tape, as frames."""
 
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ class RunReader:
                 "importance": _flat(part["importance"]).reshape(rows, len(about["scales_ns"])),
             }
         return found
+
+    def books_before(self) -> dict[tuple[str, str], Decimal]:
+        """Return what each strategy's book held of an instrument before the run: nothing in a ledger of its own."""
+        return {}
 
     def _within(self, table: Table) -> list[ColumnElement[bool]]:
         """Return what picks this run's rows of a table: nothing, where the ledger is of this run alone."""

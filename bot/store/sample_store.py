@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bot.core.sample_market import SampleMarketSpec, generate_days, generate_funding
+from bot.core.sample_market.funding import generate_funding
+from bot.core.sample_market.market import generate_days
+from bot.core.sample_market.spec import SampleMarketSpec
 from bot.domain.errors import StorageError
 from bot.domain.instrument import Instrument
 

@@ -18,7 +18,12 @@ def read_native(path: Path) -> Iterator[Part]:
     with told_damaged(path):
         header = read_header(pq.ParquetFile(path), path)
     layout = layout_of(header.kind)
-    partition = Partition(path, layout)
+    yield from parts_of(Partition(path, layout), list(layout.columns))
+
+
+def parts_of(partition: Partition, columns: list[str]) -> Iterator[Part]:
+    """Yield the rows of a store's file that is open, group by group."""
+    header = partition.header
     for group in range(partition.group_count):
         yield Part(
             venue=header.venue,
@@ -26,6 +31,6 @@ def read_native(path: Path) -> Iterator[Part]:
             kind=header.kind,
             price_exponent=header.exponent,
             qty_exponent=header.qty_exponent,
-            columns=partition.read(group, list(layout.columns)),
+            columns=partition.read(group, columns),
             source=next(iter(header.sources)) if len(header.sources) == 1 else "",
         )
