@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from bot.core.durations import Duration, parse_duration
 from bot.domain.errors import ConfigError
 from bot.domain.operation import Severity
-from bot.runtime.operator_settings import OperatorSection
+from bot.runtime.setting_types import Section
 
 _SECRET_BYTES_MAX = 4_096
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
@@ -19,7 +19,7 @@ UserId = Annotated[int, Field(gt=0, lt=2**53)]
 Pattern = Annotated[str, Field(pattern=r"^[a-z0-9_.*]{1,64}$")]
 
 
-class RouteSettings(OperatorSection):
+class RouteSettings(Section):
     """What one way out is given."""
 
     enabled: bool = Field(False, description="whether this way is taken at all")
@@ -88,7 +88,7 @@ class MailSettings(RouteSettings):
         return self
 
 
-class HeartbeatSettings(OperatorSection):
+class HeartbeatSettings(Section):
     """An address that is asked for while the bot is well. It is the credential heartbeat_url, or BOT_HEARTBEAT_URL."""
 
     enabled: bool = Field(False, description="whether there is one")
@@ -103,7 +103,7 @@ class HeartbeatSettings(OperatorSection):
     allow_plain_http: bool = False
 
 
-class EscalationSettings(OperatorSection):
+class EscalationSettings(Section):
     """What happens when nobody acknowledges an error (/ack)."""
 
     ways: tuple[Literal["telegram", "webhook", "mail"], ...] = Field(("telegram",), description="told again by these")
@@ -111,7 +111,7 @@ class EscalationSettings(OperatorSection):
     times: int = Field(5, ge=0, le=100, description="told again at most; 0: never")
 
 
-class AlertSettings(OperatorSection):
+class AlertSettings(Section):
     """All ways out, and the control channel."""
 
     name: str = Field("multiscale-bot", pattern=r"^[A-Za-z0-9 ._-]{1,40}$", description="what this bot is called there")

@@ -4,18 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bot.core.durations import Duration, parse_duration
-from bot.domain.errors import ConfigError
-from bot.runtime.settings import put_value, read_toml
+from bot.runtime.setting_files import load_settings
+from bot.runtime.setting_types import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VenueSettings(_Section):
+class VenueSettings(Section):
     """Whose account; the key comes from the environment or the credentials directory, and is not the bot's."""
 
     environment: Literal["emulator", "testnet", "demo", "mainnet"] = Field(description="which Bybit")
@@ -30,10 +26,8 @@ class VenueSettings(_Section):
     )
 
 
-class DeadmanSettings(BaseModel):
+class DeadmanSettings(Section):
     """Everything that the dead-man switch can be told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     venue: VenueSettings
     heartbeat: Path = Field(description="the file that the bot leaves, beside its ledger")
@@ -61,17 +55,4 @@ def load_deadman(path: Path, overrides: Sequence[str] = ()) -> DeadmanSettings:
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    values = read_toml(path)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: write key=value, such as --set then=flatten")
-        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
-    try:
-        return DeadmanSettings(**values)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_url=False):
-            where = ".".join(map(str, problem["loc"])) or "settings"
-            lines.append(f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}")
-        raise ConfigError("\n".join(lines)) from error
+    return load_settings(DeadmanSettings, path, overrides, example="then=flatten")

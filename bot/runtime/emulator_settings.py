@@ -5,21 +5,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bot.core.durations import Duration, parse_duration
-from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
-from bot.runtime.settings import FeeRate, TierSettings, Time, put_value, read_toml
+from bot.runtime.market_settings import TierSettings
+from bot.runtime.setting_files import load_settings
+from bot.runtime.setting_types import FeeRate, Section, Time
 
 SPEED_MAX = 60.0  # loopback latency times this stays well inside the tightest window, a second
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where it listens."""
 
     host: Literal["127.0.0.1", "::1", "localhost"] = Field("127.0.0.1", description="this machine only")
@@ -34,7 +31,7 @@ class ServerSettings(_Section):
         return self
 
 
-class ClockSettings(_Section):
+class ClockSettings(Section):
     """What time it is at the venue."""
 
     mode: Literal["system", "scaled", "driven"] = Field(
@@ -49,14 +46,14 @@ class ClockSettings(_Section):
     )
 
 
-class FillSettings(_Section):
+class FillSettings(Section):
     """How orders fill."""
 
     preset: Literal["pessimistic", "neutral", "optimistic"] = Field("neutral", description="see docs/fills.md")
     slippage_bps: Decimal = Field(Decimal(0), ge=0, le=1000, description="where there is no book")
 
 
-class SampleSource(_Section):
+class SampleSource(Section):
     """The seeded sample market."""
 
     seed: int = Field(7, ge=0, lt=2**63, description="another seed, another market")
@@ -65,7 +62,7 @@ class SampleSource(_Section):
     qty_median: Decimal = Field(Decimal("0.016"), gt=0, description="size of the middle trade, base currency")
 
 
-class ListingSettings(_Section):
+class ListingSettings(Section):
     """One listed symbol, its filters, and what is played."""
 
     symbol: str = Field(pattern=r"^[A-Z0-9]{2,20}$", description="as clients name it")
@@ -142,7 +139,7 @@ Permission = Literal[
 ]
 
 
-class KeySettings(_Section):
+class KeySettings(Section):
     """One API key. It opens nothing but this emulator."""
 
     key: str = Field(pattern=r"^[A-Za-z0-9]{4,64}$", description="what clients send")
@@ -154,7 +151,7 @@ class KeySettings(_Section):
     info: dict[str, Any] = Field({}, description="what query-api says of it other than the truth, such as { uta = 0 }")
 
 
-class AccountSettings(_Section):
+class AccountSettings(Section):
     """One account."""
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$", description="what faults call it")
@@ -167,7 +164,7 @@ class AccountSettings(_Section):
     keys: tuple[KeySettings, ...] = Field(min_length=1, description="its API keys")
 
 
-class FaultSettings(_Section):
+class FaultSettings(Section):
     """Something that goes wrong; docs/emulator.md lists the kinds."""
 
     kind: str = Field(description="what")
@@ -194,7 +191,7 @@ class FaultSettings(_Section):
         return self
 
 
-class EmulatorSettings(_Section):
+class EmulatorSettings(Section):
     """Everything an emulator needs to know."""
 
     seed: int = Field(7, ge=0, lt=2**63, description="of ids, delays, faults and of nothing else")
@@ -233,27 +230,4 @@ def load_emulator(path: Path, overrides: Sequence[str] = ()) -> EmulatorSettings
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    values = read_toml(path)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: write key=value, such as --set server.port=0")
-        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
-    try:
-        return EmulatorSettings(**values)
-    except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors(include_url=False)]
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from error
-
-
-def _explain(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "settings"
-    match problem["type"]:
-        case "extra_forbidden":
-            return f"{key}: no such key; config/emulator lists all"
-        case "missing":
-            return f"{key}: missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    if isinstance(problem["input"], dict):
-        return f"{key}: {message}"
-    return f"{key} = {problem['input']!r}: {message}"
+    return load_settings(EmulatorSettings, path, overrides, example="server.port=0")

@@ -2,19 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bot.core.durations import Duration, parse_duration
+from bot.runtime.setting_types import Section
 
 _DAY_NS = parse_duration("1d")
 _HOUR_NS = parse_duration("1h")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PassiveSettings(_Section):
+class PassiveSettings(Section):
     """An order that rests at the best price and follows it."""
 
     improve_ticks: int = Field(0, ge=0, le=1000, description="ahead of the best price of its side; 0 joins it")
@@ -34,7 +31,7 @@ class PassiveSettings(_Section):
     )
 
 
-class SlicedSettings(_Section):
+class SlicedSettings(Section):
     """A change of position in parts."""
 
     slices: int = Field(6, ge=1, le=10_000, description="how many; fewer where they would be below the venue's least")
@@ -48,9 +45,12 @@ class SlicedSettings(_Section):
     each: Literal["marketable", "passive"] = Field("marketable", description="how every slice goes")
 
 
-class ExecutionSettings(_Section):
+class ExecutionSettings(Section):
     """How targets become orders; docs/execution.md."""
 
+    position_mode: Literal["one_way", "hedge"] = Field(
+        "one_way", description="of the account's perpetuals; in hedge mode one leg is held at a time"
+    )
     policy: Literal["marketable", "passive", "sliced"] = Field(
         "marketable", description="at the market, patiently at the best price, or in slices"
     )
@@ -83,3 +83,8 @@ class ExecutionSettings(_Section):
         if self.policy == "sliced" and not self.sliced.total <= self.entry_within:
             raise ValueError("entry_within must not be shorter than sliced.total: the last slices would have no turn")
         return self
+
+    @property
+    def is_hedged(self) -> bool:
+        """Return whether perpetuals have a long and a short leg."""
+        return self.position_mode == "hedge"

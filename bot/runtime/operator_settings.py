@@ -1,19 +1,15 @@
 """Settings of what a person sees of a running bot, and may ask of it."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bot.core.durations import Duration, parse_duration
+from bot.runtime.setting_types import Section
 
 
-class OperatorSection(BaseModel):
-    """The root of these sections: frozen, and no key that is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StatusSettings(OperatorSection):
+class StatusSettings(Section):
     """The bot's own small server of metrics, health and state, on loopback."""
 
     enabled: bool = Field(True, description="whether it serves at all")
@@ -24,7 +20,7 @@ class StatusSettings(OperatorSection):
     controls: bool = Field(False, description="whether the dashboard may pause, flatten and kill through it")
 
 
-class ServiceSettings(OperatorSection):
+class ServiceSettings(Section):
     """What the service manager's watchdog and the dead-man switch are told."""
 
     outage_grace: Duration = Field(
@@ -39,7 +35,7 @@ class ServiceSettings(OperatorSection):
     )
 
 
-class DashboardSettings(OperatorSection):
+class DashboardSettings(Section):
     """The page, served by a process of its own."""
 
     host: str = Field("127.0.0.1", description="loopback; another address only behind a TLS proxy: proxied = true")
@@ -48,3 +44,9 @@ class DashboardSettings(OperatorSection):
     proxied: bool = Field(False, description="a proxy that does TLS stands before it")
     controls: bool = Field(False, description="whether the page shows pause, flatten and kill")
     pages: int = Field(8, ge=1, le=64, description="how many open pages are told of news at once")
+
+
+class LogSettings(Section):
+    """Logs on standard error; the run's own `log.jsonl` always has level info."""
+
+    level: Literal["debug", "info", "warning", "error"] = "warning"

@@ -4,18 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bot.core.durations import Duration, parse_duration
-from bot.domain.errors import ConfigError
-from bot.runtime.settings import put_value, read_toml
+from bot.runtime.setting_files import load_settings
+from bot.runtime.setting_types import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VenueSettings(_Section):
+class VenueSettings(Section):
     """Which venue."""
 
     environment: Literal["mainnet", "testnet", "emulator"] = Field("mainnet", description="whose market")
@@ -23,7 +19,7 @@ class VenueSettings(_Section):
     url: str = Field("", description="of an emulator on this machine, such as http://127.0.0.1:8765")
 
 
-class SymbolSettings(_Section):
+class SymbolSettings(Section):
     """One instrument that is followed; its ticks and steps are asked of the venue."""
 
     symbol: str = Field(pattern=r"^[A-Z0-9]{2,20}$", description="as the venue names it")
@@ -33,7 +29,7 @@ class SymbolSettings(_Section):
     price_limits: bool = Field(False, description="the prices that orders must keep within")
 
 
-class RecordSettings(_Section):
+class RecordSettings(Section):
     """Everything that recording needs to know."""
 
     venue: VenueSettings = Field(default_factory=VenueSettings)
@@ -67,17 +63,4 @@ def load_record(path: Path, overrides: Sequence[str] = ()) -> RecordSettings:
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    values = read_toml(path)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: write key=value, such as --set stop_after=1h")
-        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
-    try:
-        return RecordSettings(**values)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_url=False):
-            where = ".".join(map(str, problem["loc"])) or "settings"
-            lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}")
-        raise ConfigError("\n".join(lines)) from error
+    return load_settings(RecordSettings, path, overrides, example="stop_after=1h")

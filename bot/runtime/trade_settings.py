@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -16,18 +16,12 @@ from bot.core.durations import Duration, parse_duration
 from bot.domain.errors import ConfigError
 from bot.runtime.alert_settings import AlertSettings
 from bot.runtime.execution_settings import ExecutionSettings
-from bot.runtime.operator_settings import ServiceSettings, StatusSettings
-from bot.runtime.settings import (
-    BarsSettings,
-    FeatureSettings,
-    LogSettings,
-    PredictorSettings,
-    ProtectionSettings,
-    RiskSettings,
-    StrategySettings,
-    put_value,
-    read_toml,
-)
+from bot.runtime.market_settings import BarsSettings, FeatureSettings
+from bot.runtime.operator_settings import LogSettings, ServiceSettings, StatusSettings
+from bot.runtime.risk_settings import ProtectionSettings, RiskSettings
+from bot.runtime.setting_files import load_settings
+from bot.runtime.setting_types import Section
+from bot.runtime.strategy_settings import PredictorSettings, StrategySettings
 
 REAL_MONEY = "I trade real money"
 """What `live.confirm` must say."""
@@ -46,11 +40,7 @@ _PLACE: Any = {
 """What never changes what is traded."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VenueSettings(_Section):
+class VenueSettings(Section):
     """Whose account. Keys are never written here, but for an emulator's: docs/paper.md says where they come from."""
 
     environment: Literal["emulator", "testnet", "demo", "mainnet"] = Field("emulator", description="which Bybit")
@@ -63,7 +53,7 @@ class VenueSettings(_Section):
     )
 
 
-class EmulatedSettings(_Section):
+class EmulatedSettings(Section):
     """The emulator that an offline paper run starts; its clock is the bot's."""
 
     config: Path = Field(Path("config/emulator/paper.toml"), description="what it plays; docs/emulator.md")
@@ -72,7 +62,7 @@ class EmulatedSettings(_Section):
     secret: str = Field("EMULATORSECRET0001", description="the key's secret: it opens nothing else")
 
 
-class SymbolSettings(_Section):
+class SymbolSettings(Section):
     """One instrument; its ticks and steps are asked of the venue."""
 
     symbol: str = Field(pattern=r"^[A-Z0-9]{2,20}$", description="as the venue names it")
@@ -80,7 +70,7 @@ class SymbolSettings(_Section):
     leverage: Decimal | None = Field(None, ge=1, le=200, description="set at the venue; empty: as it is there")
 
 
-class LedgerSettings(_Section):
+class LedgerSettings(Section):
     """Where the ledger is."""
 
     at: str = Field("", description="a directory, or postgresql://...; empty: a directory of this account's in run.out")
@@ -89,7 +79,7 @@ class LedgerSettings(_Section):
     )
 
 
-class InferenceSettings(_Section):
+class InferenceSettings(Section):
     """The process that a trained model answers in; of predictor.kind = "artifact" alone."""
 
     deadline: Duration = Field(
@@ -111,13 +101,13 @@ class InferenceSettings(_Section):
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:[0-9]{1,2})?)$", description="where the network is computed")
 
 
-class LiveSettings(_Section):
+class LiveSettings(Section):
     """What only real money needs."""
 
     confirm: str = Field("", description=f'"{REAL_MONEY}", and --real-money on the command line besides')
 
 
-class TradeRunSettings(_Section):
+class TradeRunSettings(Section):
     """The run."""
 
     seed: int = Field(1, ge=0, lt=2**63, description="of waits before connecting again, and of the slices' jitter")
@@ -149,10 +139,8 @@ class TradeRunSettings(_Section):
     foreign: Literal["halt", "alert"] = Field("halt", description="when somebody else trades in an instrument of ours")
 
 
-class TradeSettings(BaseModel):
+class TradeSettings(Section):
     """Everything that trading an account can be told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: TradeRunSettings = Field(default_factory=TradeRunSettings)
     venue: VenueSettings = Field(default_factory=VenueSettings)
@@ -226,23 +214,7 @@ def load_trade(path: Path, overrides: Sequence[str] = ()) -> TradeSettings:
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    values = read_toml(path)
-    for name, text in os.environ.items():
-        if name.startswith("BOT_") and "__" in name:
-            put_value(values, name.removeprefix("BOT_").lower().split("__"), text, name)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: write key=value, such as --set run.stop_after=1h")
-        put_value(values, key.strip().split("."), text.strip(), f"--set {override}")
-    try:
-        return TradeSettings(**values)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_url=False):
-            where = ".".join(map(str, problem["loc"])) or "settings"
-            lines.append(f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}")
-        raise ConfigError("\n".join(lines)) from error
+    return load_settings(TradeSettings, path, overrides, example="run.stop_after=1h", has_environment=True)
 
 
 def read_credentials() -> tuple[str, str]:

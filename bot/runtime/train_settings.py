@@ -3,42 +3,31 @@
 Read once from TOML and `--set`, checked, frozen, hashed into the artefact; an unknown key is refused.
 """
 
-import difflib
 import hashlib
-import tomllib
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bot.core.durations import Duration
-from bot.domain.errors import ConfigError
-from bot.runtime.settings import (
-    BarsSettings,
-    FeatureSettings,
-    LogSettings,
-    MarketSettings,
-    RunSettings,
-    Settings,
-    Time,
-)
+from bot.runtime.market_settings import BarsSettings, FeatureSettings, MarketSettings
+from bot.runtime.operator_settings import LogSettings
+from bot.runtime.setting_files import check_settings, read_values
+from bot.runtime.setting_types import Section, Time
+from bot.runtime.settings import RunSettings, Settings
 
 _DAY_NS = 86_400_000_000_000
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Which network: a preset by name, or a whole configuration."""
 
     preset: str | None = Field("flagship-small", description="one of models/presets.py; empty where config is given")
     scales: tuple[str, ...] = Field(("5m", "1h", "1d"), min_length=1, description="the decisions' own scale first")
-    horizons: tuple[str, ...] = Field(("1h",), min_length=1, description="what forecasts are of, ascending")
+    horizons: tuple[str, ...] = Field(("5m", "1h", "1d"), min_length=1, description="what forecasts are of, ascending")
     lengths: tuple[int, ...] = Field((), description="bars of each scale, in place of the preset's")
     config: dict[str, Any] = Field(
         default_factory=dict, description="a ModelConfig; features left out are those of the schema"
@@ -51,7 +40,7 @@ class ModelSettings(_Section):
         return self
 
 
-class LabelSettings(_Section):
+class LabelSettings(Section):
     """What is learned: log returns from the decision bar's close over each horizon, in a unit of their own size."""
 
     unit: str | tuple[str, ...] = Field(
@@ -73,7 +62,7 @@ class LabelSettings(_Section):
         return self.unit
 
 
-class SplitSettings(_Section):
+class SplitSettings(Section):
     """Who is trained on, chosen by, tested on, calibrated on; in this order of time, the hold-out last of all."""
 
     hold_out: Time = Field(None, description="decisions from here on are never touched; empty: nothing is held out")
@@ -86,14 +75,14 @@ class SplitSettings(_Section):
     embargo: Duration = Field(_DAY_NS, ge=0, description="distance between stretches beyond the labels' own")
 
 
-class NormaliserSettings(_Section):
+class NormaliserSettings(Section):
     """How features are brought to one size; fitted on the training stretch alone."""
 
     kind: Literal["robust", "standard"] = Field("robust", description="median and quartiles, or mean and deviation")
     limit: float = Field(8.0, gt=0, le=1000, description="the greatest absolute value that a network sees")
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Section):
     """How to train."""
 
     seed: int = Field(1, ge=0, lt=2**63, description="of first weights, order and dropout")
@@ -122,7 +111,7 @@ class TrainingSettings(_Section):
     signing_key: Path | None = Field(None, description="Ed25519 private key, PEM, to sign the artefact with")
 
 
-class TrainSettings(_Section):
+class TrainSettings(Section):
     """Everything a training can be told."""
 
     run: RunSettings = Field(default_factory=RunSettings)
@@ -160,38 +149,11 @@ def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
     Raises:
         ConfigError: something is unknown or impossible; the message has a line for each problem.
     """
-    try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; pass an existing file with --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _override(values, override)
+    values = read_values(path, overrides, example="train.seed=7", parse_float=float)
     model = values.get("model")
     if isinstance(model, dict) and model.get("preset") == "":
         model["preset"] = None
-    try:
-        return TrainSettings(**_exact(values))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {_explain(each)}" for each in error.errors(include_url=False))) from error
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {override}: write key=value, such as --set train.seed=7")
-    *parts, last = key.strip().split(".")
-    table: Any = values
-    for part in parts:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}: {part} is not a table")
-    try:
-        table[last] = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[last] = text.strip()  # a bare word is a text
+    return check_settings(TrainSettings, _exact(values), path)
 
 
 def _exact(values: dict[str, Any]) -> dict[str, Any]:
@@ -208,27 +170,3 @@ def _decimals(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _decimals(each) for key, each in value.items()}
     return [_decimals(each) for each in value] if isinstance(value, list) else value
-
-
-def _explain(problem: Any) -> str:
-    location = tuple(problem["loc"])
-    key = ".".join(str(part) for part in location) or "settings"
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return f"{key}: no such key; " + (f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(known)}")
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
-    return f"{key}{shown}: {message}"
-
-
-def _known_keys(location: Sequence[Any]) -> list[str]:
-    found: Any = TrainSettings
-    for part in location:
-        if isinstance(part, str):
-            found = found.model_fields[part].annotation
-            arguments = getattr(found, "__args__", ())
-            found = arguments[0] if arguments else found
-    return list(found.model_fields)
