@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks import market
 from benchmarks.measure import RUNS, figure, main
-from bot.core.order_book import OrderBook
 from bot.runtime.env import Stopwatch
-from bot.venues.bybit.decode import BookDecoder, TradeDecoder
+from bot.venues.bybit.book_sync import BookSync
+from bot.venues.bybit.decode import TradeDecoder
 from bot.venues.bybit.frames import read_frame
 from bot.venues.bybit.instrument_feed import MarketRows
 from bot.venues.bybit.market_streams import ForConnection, MarketEffect, MarketStreams, Wanted
@@ -28,11 +28,11 @@ LEVELS = 50
 BATCH = 256  # messages that wait for a busy reader
 
 
-def book_messages(count: int) -> list[bytes]:
+def book_messages(count: int, *, every_ms: float = 20) -> list[bytes]:
     """Return a snapshot of 50 levels and changes of it: 1 to 19 levels each, mostly near the top, one in four gone."""
     dice = random.Random(1)
     sides = [{MID + sign * k: dice.randint(1, 30_000) for k in range(1, LEVELS + 1)} for sign in (-1, 1)]
-    made = [_book(0, "snapshot", *(list(side.items()) for side in sides))]
+    made = [_book(0, START_MS, "snapshot", *(list(side.items()) for side in sides))]
     for number in range(1, count):
         changes: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
         for _ in range(dice.randint(1, 19)):
@@ -40,23 +40,22 @@ def book_messages(count: int) -> list[bytes]:
             away = 1 + min(int(dice.expovariate(0.1)), LEVELS - 1)
             is_gone = dice.random() < 0.25 and away > 1
             changes[side].append((MID + (2 * side - 1) * away, 0 if is_gone else dice.randint(1, 30_000)))
-        made.append(_book(number, "delta", *changes))
+        made.append(_book(number, START_MS + int(every_ms * number), "delta", *changes))
     return made
 
 
-def _book(number: int, kind: str, bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]]) -> bytes:
-    ms = START_MS + 20 * number
+def _book(number: int, ms: int, kind: str, bids: Sequence[tuple[int, int]], asks: Sequence[tuple[int, int]]) -> bytes:
     levels = [[[f"{p / 10:.2f}", f"{q / 1000:.3f}" if q else "0"] for p, q in side] for side in (bids, asks)]
     data = {"s": SYMBOL, "b": levels[0], "a": levels[1], "u": 1000 + number, "seq": 66_544_703_342 + 7 * number}
     return _message(f"orderbook.{LEVELS}.{SYMBOL}", kind, ms + 2, data, cts=ms)
 
 
-def trade_messages(count: int) -> list[bytes]:
+def trade_messages(count: int, *, every_ms: float = 10) -> list[bytes]:
     """Return messages of 1 to 4 trades, mostly one, as a busy perpetual has them."""
     dice = random.Random(2)
     made = []
     for number in range(count):
-        ms = START_MS + 10 * number
+        ms = START_MS + int(every_ms * number)
         trades = [
             {
                 "T": ms,
@@ -93,19 +92,23 @@ def _best(name: str, unit: str, count: int, run: Callable[[], None]) -> dict[str
 def _apply_books(raws: Sequence[bytes], batch: int) -> None:
     topic = book_topic(SYMBOL, LEVELS)
     topics = {topic.text: topic}
-    decoder, book = BookDecoder(market.INSTRUMENT), OrderBook(market.INSTRUMENT, depth=10)
+    sync = BookSync(market.INSTRUMENT, levels=LEVELS, depth=10)
+    timed = [((START_MS + 20 * number) * 1_000_000, raw) for number, raw in enumerate(raws)]
     for start in range(0, len(raws), batch):
-        frames = [read_frame(raw, known_ns=start, topics=topics) for raw in raws[start : start + batch]]
+        part = timed[start : start + batch]
+        frames = [read_frame(raw, known_ns=known_ns, topics=topics) for known_ns, raw in part]
         books = [frame for frame in frames if isinstance(frame, BookFrame)]
-        book.on_deltas(decoder.decode(books, range(start, start + len(books)))[0].deltas)
-    assert book.is_trusted
-    assert book.counts.messages == len(raws)
+        sync.on_frames(books, range(start, start + len(books)))
+    assert sync.is_trusted
+    assert sync.book.counts.messages == len(raws)
 
 
 def books_in_batches() -> dict[str, Any]:
-    """Decode changes of a book and apply them, 256 at a time."""
+    """Decode changes of a book, apply them and judge them, 256 at a time."""
     raws = book_messages(COUNT)
-    return _best("orderbook.50 messages decoded and applied", "messages/s", COUNT, lambda: _apply_books(raws, BATCH))
+    return _best(
+        "orderbook.50 messages decoded, applied and judged", "messages/s", COUNT, lambda: _apply_books(raws, BATCH)
+    )
 
 
 def books_one_by_one() -> dict[str, Any]:

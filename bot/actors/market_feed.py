@@ -57,10 +57,8 @@ class MarketFeed:
         for watch in self._watchers:
             watch(update)
         line = self._lines.get((update.category, update.instrument.name))
-        if line is not None:
-            for message in update.stream:
-                line.put(message)
-            line.flush()
+        if line is not None and (update.stream or line.is_behind):
+            line.pass_on(update.stream)
 
 
 class _Line:
@@ -74,7 +72,19 @@ class _Line:
     def is_behind(self) -> bool:
         return bool(self._waiting)
 
-    def put(self, message: Passed) -> None:
+    def pass_on(self, messages: Sequence[Passed]) -> None:
+        """Hand messages over, behind those that wait; what finds no room waits."""
+        outbox = self._outbox
+        if not self._waiting and len(outbox) + len(messages) <= outbox.bound:
+            for message in messages:
+                outbox.deliver(message)
+            return
+        for message in messages:
+            self._put(message)
+        while self._waiting and len(outbox) < outbox.bound:
+            outbox.deliver(self._waiting.pop(0))
+
+    def _put(self, message: Passed) -> None:
         last = self._waiting[-1] if self._waiting else None
         if isinstance(last, TradeBatch) and isinstance(message, TradeBatch):
             self._waiting[-1] = joined = TradeBatch.join([last, message])
@@ -84,11 +94,6 @@ class _Line:
             self._waiting[-1] = message
         else:
             self._waiting.append(message)
-
-    def flush(self) -> None:
-        waiting = self._waiting
-        while waiting and len(self._outbox) < self._outbox.bound:
-            self._outbox.deliver(waiting.pop(0))
 
     async def finish(self) -> None:
         for message in self._waiting:
@@ -106,10 +111,11 @@ class QuoteShelf:
 
     def __call__(self, update: MarketUpdate) -> None:
         """Watch an update."""
-        if update.quotes is not None and len(update.quotes):
+        quotes = update.quotes
+        if quotes is not None and len(quotes):
             key = (update.category, update.instrument.name)
-            self.conflated += len(update.quotes) - 1 + (key in self._newest)
-            self._newest[key] = update.quotes.rows(len(update.quotes) - 1, len(update.quotes))
+            self.conflated += len(quotes) - 1 + (key in self._newest)
+            self._newest[key] = quotes if len(quotes) == 1 else quotes.rows(len(quotes) - 1, len(quotes))
 
     def take(self, key: Key) -> QuoteBatch | None:
         """Return the newest quote since the last look, None where there is none."""

@@ -180,6 +180,15 @@ class OrderBook:
         )
         return books, times[3]
 
+    def lend(self) -> tuple[I64, I64, I64]:
+        """Return bids, asks and state for compiled code, which may call `scan_table` where both sides have the room."""
+        return self._bids, self._asks, self._state
+
+    def make_room(self, rows: int) -> None:
+        """Make room for so many rows more."""
+        self._bids = with_room(self._bids, rows)
+        self._asks = with_room(self._asks, rows)
+
 
 def is_crossed(batch: BookBatch) -> NDArray[np.bool_]:
     """Return the rows whose best bid is not below their best ask: a cheap check of books from elsewhere."""
@@ -241,6 +250,43 @@ def _scan(  # type: ignore[no-untyped-def]
             state[_MESSAGES] += 1
             passed += 1
     return made, passed
+
+
+@njit(cache=True, nogil=True)
+def scan_table(rows, columns, flags, bids, asks, state, times, levels, is_trusted):  # type: ignore[no-untyped-def]
+    """Apply rows of whole messages that stand in tables; return how many books there are.
+
+    Args:
+        rows: how many.
+        columns: [6, >= rows] time, time of receipt, number, the one before, price, quantity.
+        flags: [3, >= rows] of a snapshot, the last of its message, a bid.
+        bids, asks, state: what `OrderBook.lend` lends.
+        times: [4, messages] receives time, time of receipt, number and place of each message that is news.
+        levels: [4, messages, depth] receives prices and quantities of bids and asks; zeros so far.
+        is_trusted: [messages] receives whether the book is.
+    """
+    made, _ = _scan(
+        0,
+        rows,
+        columns[0],
+        columns[1],
+        columns[2],
+        columns[3],
+        flags[0],
+        flags[1],
+        flags[2],
+        columns[4],
+        columns[5],
+        bids,
+        asks,
+        state,
+        times,
+        levels,
+        is_trusted,
+        0,
+        0,
+    )
+    return made
 
 
 @njit(cache=True, nogil=True)

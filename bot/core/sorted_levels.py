@@ -35,9 +35,9 @@ def blank_levels(levels: int) -> I64:
 
 def with_room(side: I64, more: int) -> I64:
     """Return the side with room for so many levels more."""
-    wanted = int(side[_LEVELS]) + more
-    if 4 * wanted // BLOCK + 4 <= side[_ROOM]:
+    if has_room(side, more):
         return side
+    wanted = int(side[_LEVELS]) + more
     keys, qtys = all_levels(side)
     wider = blank_levels(2 * wanted)
     _build(wider, keys, qtys)
@@ -51,6 +51,12 @@ def all_levels(side: I64) -> tuple[I64, I64]:
     in_use: NDArray[np.bool_] = np.arange(BLOCK) < side[_HEAD + used][:, None]
     keys, qtys = side[_HEAD + 3 * room :].reshape(2, room, BLOCK)
     return keys[used][in_use], qtys[used][in_use]
+
+
+@njit(cache=True, nogil=True)
+def has_room(side, more):  # type: ignore[no-untyped-def]
+    """Return whether so many levels more fit, however they lie."""
+    return 4 * (side[_LEVELS] + more) // BLOCK + 4 <= side[_ROOM]
 
 
 @njit(cache=True, nogil=True)

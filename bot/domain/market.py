@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -377,8 +378,7 @@ class ForecastBatch(Columns):
         return len(self.bar_row)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class MarketUpdate:
+class MarketUpdate(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What a live market feed learned of one instrument, in one message; parts without a row are None.
 
     `stream` is for the bar aggregator, in order: the past (the venue's own bars), trades, holes in them,
@@ -389,15 +389,9 @@ class MarketUpdate:
     instrument: Instrument
     known_ns: int
     stream: tuple["BarBatch | TradeBatch | TradeHole | int", ...] = ()
-    deltas: BookDeltaBatch | None = None
     books: BookBatch | None = None
     quotes: QuoteBatch | None = None
     tickers: TickerBatch | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nothing is in it."""
-        return not self.stream and all(each is None for each in (self.deltas, self.books, self.quotes, self.tickers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

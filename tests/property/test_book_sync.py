@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.domain.market import BookBatch, is_same
-from bot.venues.bybit.book_sync import BookBreak, BookLimits, BookSync, Break
+from bot.venues.bybit.book_judge import Break
+from bot.venues.bybit.book_sync import BookBreak, BookLimits, BookSync
 from bot.venues.bybit.frames import read_frame
 from bot.venues.bybit.instrument_feed import InstrumentFeed
 from bot.venues.bybit.market_streams import Wanted
@@ -24,7 +25,7 @@ from bot.venues.bybit.wire import (
     TickerFrame,
 )
 from tests.support.batches import INSTRUMENT
-from tests.support.book_messages import columns_of
+from tests.support.book_messages import tell
 from tests.support.book_sync_reference import ReferenceSync, Row, Told
 from tests.support.bybit_market import INSTRUMENT as BTC
 from tests.support.bybit_market import MS, SYMBOL, SampleBookStream, Sent, book_message, message, price
@@ -88,7 +89,7 @@ def run(parts: list[list[Told]]) -> tuple[BookBatch, list[BookBreak], BookSync]:
     sync = BookSync(INSTRUMENT, levels=LEVELS, limits=LIMITS)
     made, breaks, first = [], [], 0
     for part in parts:
-        rows, found = sync.on_rows(*columns_of(part, first=first))
+        rows, found = tell(sync, part, first=first)
         first += len(part)
         made.append(rows)
         breaks += found

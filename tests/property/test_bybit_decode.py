@@ -131,7 +131,7 @@ def run(parts: list[list[bytes]]) -> tuple[dict[str, Columns], list[Doubt | Miss
 
 
 def columns(rows: MarketRows) -> Iterator[tuple[str, Columns]]:
-    for name in ("trades", "deltas", "books", "quotes", "tickers"):
+    for name in ("trades", "books", "quotes", "tickers"):
         batch = getattr(rows, name)
         if batch is not None:
             yield name, batch
@@ -150,7 +150,7 @@ def test_rows_do_not_depend_on_the_cut(seed: int, cuts: list[int]) -> None:
     """All topics together: whole, cut anywhere, and a frame at a time."""
     raws = market(seed, 30)
     whole, found, feed = run([raws])
-    assert {"trades", "deltas", "books", "quotes", "tickers"} <= set(whole)
+    assert {"trades", "books", "quotes", "tickers"} <= set(whole)
     edges = [0, *sorted(min(place, len(raws)) for place in cuts), len(raws)]
     for parts in ([raws[a:b] for a, b in itertools.pairwise(edges)], [[raw] for raw in raws]):
         rows, same_found, same = run(parts)

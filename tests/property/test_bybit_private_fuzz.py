@@ -114,6 +114,7 @@ def throw_at_order_entry(count: int, seed: int) -> int:
     revive(own)
     request = create(order(), PERPETUAL)
     accepted = 0
+    asked: dict[str, str] = {}  # what each token's request was sent as
     for number in range(count):
         if not own.is_ready:
             revive(own)
@@ -123,7 +124,7 @@ def throw_at_order_entry(count: int, seed: int) -> int:
         if sent is None:  # an answer has told of a limit: wait for it
             own.on_time(now_ns + 61 * 10**9)
             continue
-        req_id = json.loads(sent.data)["reqId"]
+        req_id = asked[str(number)] = json.loads(sent.data)["reqId"]
         code = dice.choice((0, 0, 10016, 110007, 110072))
         answer = {
             "reqId": req_id,
@@ -139,7 +140,9 @@ def throw_at_order_entry(count: int, seed: int) -> int:
             if isinstance(effect, Answered) and effect.answers[0].kind is AnswerKind.ACCEPTED:
                 accepted += 1
                 said = json.loads(raw)
-                assert (said["retCode"], said["reqId"], said["op"]) == (0, req_id, "order.create")
+                # A turned digit can make it the answer of one before that nobody answered: then it is told as late.
+                assert (said["retCode"], said["reqId"], said["op"]) == (0, asked[effect.token], "order.create")
+                assert effect.is_late == (effect.token != str(number))
                 assert said.get("data") is None or said["data"].get("orderLinkId", "") in ("", ID_KEY)
         own.on_time(now_ns + 1)
         if own.in_flight:  # the answer was of nobody: the request's time goes by

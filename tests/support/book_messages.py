@@ -1,99 +1,86 @@
-"""Events of a book and of what checks it, as the columns that `BookSync` takes."""
+"""Events of a book and of what checks it, as frames and tables; and the rows that compiled code makes of frames."""
 
+import json
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from bot.domain.instrument import Instrument
-from bot.domain.market import I64
-from bot.venues.bybit.book_sync import Arrived
-from bot.venues.bybit.decode import BookMessages
-from bot.venues.bybit.rows import QuoteBatch, TickerBatch
+from bot.domain.market import BookBatch, BookDeltaBatch
+from bot.venues.bybit.book_messages import pack_books, scan_levels
+from bot.venues.bybit.book_sync import BookBreak, BookSync
+from bot.venues.bybit.level1 import ARRIVED, ASK, BID, KNOWN, MARK, SILENT, Witness
+from bot.venues.bybit.numbers import REASONS, grids_of
+from bot.venues.bybit.topics import book_topic
+from bot.venues.bybit.wire import BookFrame
 from tests.support.batches import INSTRUMENT
-from tests.support.book_reference import Message, deltas_of
 from tests.support.book_sync_reference import Told
 
-Columns = tuple[BookMessages, Arrived[QuoteBatch], Arrived[TickerBatch]]
 
-
-def columns_of(events: Sequence[Told], *, first: int = 0, instrument: Instrument = INSTRUMENT) -> Columns:
-    """Return events as columns; the first has the arrival number `first`."""
+def tell(sync: BookSync, events: Sequence[Told], *, first: int = 0) -> tuple[BookBatch, list[BookBreak]]:
+    """Tell a book what happened, all at once; the first event has the arrival number `first`."""
     numbered = list(enumerate(events, first))
     books = [(number, each) for number, each in numbered if each.kind == "book"]
-    quotes = [(number, each) for number, each in numbered if each.kind == "quote"]
-    tickers = [(number, each) for number, each in numbered if each.kind == "ticker"]
-    return (
-        _messages(books, instrument),
-        Arrived(rows=_quotes([each for _, each in quotes], instrument), arrival=_column([n for n, _ in quotes])),
-        Arrived(rows=_tickers([each for _, each in tickers], instrument), arrival=_column([n for n, _ in tickers])),
+    rows, breaks, _ = sync.on_frames(
+        [_frame(each) for _, each in books],
+        [number for number, _ in books],
+        _witness([(number, each) for number, each in numbered if each.kind == "quote"]),
+        _witness([(number, each) for number, each in numbered if each.kind == "ticker"]),
+    )
+    return rows, breaks
+
+
+def _frame(told: Told) -> BookFrame:
+    return BookFrame(
+        raw=b"",
+        known_ns=told.known_ns,
+        topic=book_topic(INSTRUMENT.name, 50),
+        ts_ns=told.ts_ns,
+        is_snapshot=told.is_snapshot,
+        update=told.update,
+        seq=told.seq,
+        bids=_side(told.bids),
+        asks=_side(told.asks),
+        sent_ns=told.sent_ns,
     )
 
 
-def _messages(books: Sequence[tuple[int, Told]], instrument: Instrument) -> BookMessages:
-    messages = [
-        Message(
-            ts_ns=each.ts_ns,
-            known_ns=each.known_ns,
-            update=each.update,
-            previous=-1 if each.is_snapshot else each.update - 1,
-            is_snapshot=each.is_snapshot,
-            bids=each.bids,
-            asks=each.asks,
-        )
-        for _, each in books
-    ]
-    return BookMessages(
-        deltas=deltas_of(messages, instrument),
-        arrival=_column([number for number, _ in books]),
-        ts_ns=_column([each.ts_ns for _, each in books]),
-        known_ns=_column([each.known_ns for _, each in books]),
-        update=_column([each.update for _, each in books]),
-        seq=_column([each.seq for _, each in books]),
-        is_snapshot=_column([int(each.is_snapshot) for _, each in books]),
-        sent_ns=_column([each.sent_ns for _, each in books]),
-    )
+def _side(levels: Sequence[tuple[int, int]]) -> msgspec.Raw:
+    texts = [[f"{ticks * INSTRUMENT.tick_size:f}", f"{steps * INSTRUMENT.qty_step:f}"] for ticks, steps in levels]
+    return msgspec.Raw(json.dumps(texts).encode())
 
 
-def _quotes(quotes: Sequence[Told], instrument: Instrument) -> QuoteBatch:
-    known_ns = _column([each.known_ns for each in quotes])
-    bid, ask = (_column([getattr(each, name) for each in quotes]) for name in ("bid", "ask"))
-    return QuoteBatch(
+def _witness(events: Sequence[tuple[int, Told]]) -> Witness:
+    if not events:
+        return SILENT
+    table = np.zeros((MARK + 1, len(events)), dtype=np.int64)
+    table[KNOWN] = [each.known_ns for _, each in events]
+    table[BID], table[ASK] = ([getattr(each, name) for _, each in events] for name in ("bid", "ask"))
+    table[ARRIVED] = [number for number, _ in events]
+    table[MARK] = [int(1_000 * each.mark) for _, each in events]
+    return Witness(len(events), table)
+
+
+def deltas_of_frames(frames: Sequence[BookFrame], instrument: Instrument) -> tuple[BookDeltaBatch, list[str]]:
+    """Return the rows of a book's frames, a level each, and why each frame was refused, "" where it was not."""
+    packed = pack_books(frames, range(len(frames)))
+    columns, flags = np.empty((6, len(packed)), dtype=np.int64), np.empty((3, len(packed)), dtype=np.bool_)
+    reasons = np.empty(len(frames), dtype=np.int64)
+    made, _ = scan_levels(packed, len(frames), *grids_of(instrument), columns, flags, reasons)
+    ts_ns, known_ns, update, previous, price_ticks, qty_steps = columns[:, :made]
+    is_snapshot, is_last, is_bid = flags[:, :made]
+    deltas = BookDeltaBatch(
         instrument=instrument,
         first_row=0,
-        ts_ns=known_ns,
+        ts_ns=ts_ns,
         known_ns=known_ns,
-        bid_ticks=bid,
-        bid_steps=np.sign(bid),
-        ask_ticks=ask,
-        ask_steps=np.sign(ask),
+        update=update,
+        previous=previous,
+        is_snapshot=is_snapshot,
+        is_last=is_last,
+        is_bid=is_bid,
+        price_ticks=price_ticks,
+        qty_steps=qty_steps,
     )
-
-
-def _tickers(tickers: Sequence[Told], instrument: Instrument) -> TickerBatch:
-    known_ns = _column([each.known_ns for each in tickers])
-    bid, ask = (_column([getattr(each, name) for each in tickers]) for name in ("bid", "ask"))
-    unit = instrument.tick_size * 10**8
-    zero = np.zeros(len(tickers), dtype=np.int64)
-    return TickerBatch(
-        instrument=instrument,
-        first_row=0,
-        price_exponent=-8,
-        ts_ns=known_ns,
-        known_ns=known_ns,
-        last_ticks=zero,
-        bid_ticks=bid,
-        bid_steps=zero,
-        ask_ticks=ask,
-        ask_steps=zero,
-        mark=_column([int(each.mark * int(unit)) for each in tickers]),
-        index=zero,
-        open_interest_steps=zero,
-        has_funding=zero == 1,
-        funding_rate_e8=zero,
-        next_funding_ns=zero,
-        funding_interval_ns=zero,
-    )
-
-
-def _column(values: Sequence[int]) -> I64:
-    return np.array(values, dtype=np.int64)
+    return deltas, [REASONS[reason] if reason else "" for reason in reasons.tolist()]

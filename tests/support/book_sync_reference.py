@@ -6,7 +6,8 @@ What `bot.venues.bybit.book_sync` is checked against; nothing of it is used here
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from bot.venues.bybit.book_sync import BookLimits, Break
+from bot.venues.bybit.book_judge import Break
+from bot.venues.bybit.book_sync import BookLimits
 
 
 @dataclass(frozen=True, kw_only=True)

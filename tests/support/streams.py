@@ -5,7 +5,9 @@ import numpy as np
 from bot.core.bars import BarAggregator
 from bot.core.lookahead import MakeGenerator, Market
 from bot.core.perturb import Table
-from bot.core.sample_market import SampleMarketSpec, generate_funding, generate_trades
+from bot.core.sample_market.funding import generate_funding
+from bot.core.sample_market.market import generate_trades
+from bot.core.sample_market.spec import SampleMarketSpec
 from bot.domain.market import BarBatch, BookBatch, FundingBatch, TradeBatch
 from tests.support.batches import INSTRUMENT
 

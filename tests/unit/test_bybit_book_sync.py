@@ -6,9 +6,10 @@ from fractions import Fraction
 import pytest
 
 from bot.domain.market import BookBatch
-from bot.venues.bybit.book_sync import BookBreak, BookLimits, BookSync, Break
+from bot.venues.bybit.book_judge import Break
+from bot.venues.bybit.book_sync import BookBreak, BookLimits, BookSync
 from tests.support.batches import INSTRUMENT
-from tests.support.book_messages import columns_of
+from tests.support.book_messages import tell
 from tests.support.book_sync_reference import Told
 
 S = 1_000_000_000
@@ -58,7 +59,7 @@ class Book:
         self.count = 0
 
     def tell(self, *events: Told) -> tuple[BookBatch, list[Break]]:
-        rows, breaks = self.sync.on_rows(*columns_of(events, first=self.count))
+        rows, breaks = tell(self.sync, events, first=self.count)
         self.count += len(events)
         return rows, [each.reason for each in breaks]
 

@@ -5,11 +5,14 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from bot.core.order_book import BookFault, OrderBook
+from bot.core.order_book import BookFault
 from bot.domain.market import NO_FLOW
-from bot.venues.bybit.decode import BookDecoder, TradeDecoder, apply_messages
+from bot.venues.bybit.book_judge import Break
+from bot.venues.bybit.book_sync import BookSync
+from bot.venues.bybit.decode import TradeDecoder
 from bot.venues.bybit.frames import read_frame
 from bot.venues.bybit.klines import KlineDecoder
+from bot.venues.bybit.level1 import ARRIVED, Level1
 from bot.venues.bybit.numbers import Grid, grid_of, nearest, read_numbers, units_of
 from bot.venues.bybit.tickers import TickerDecoder
 from bot.venues.bybit.wire import (
@@ -18,6 +21,7 @@ from bot.venues.bybit.wire import (
     TickerFrame,
     TradeFrame,
 )
+from tests.support.book_messages import deltas_of_frames
 from tests.support.bybit_market import (
     INSTRUMENT,
     MS,
@@ -130,9 +134,8 @@ def test_levels_become_rows_in_the_order_they_were_told() -> None:
         book_message(START_NS + 20 * MS, 8, [], [(600_001, 0)]),
         book_message(START_NS + 40 * MS, 9, [], []),
     )
-    messages, refused = BookDecoder(INSTRUMENT).decode(book_frames(*raws), [3, 4, 9])
-    deltas = messages.deltas
-    assert refused == []
+    deltas, refused = deltas_of_frames(book_frames(*raws), INSTRUMENT)
+    assert not any(refused)
     assert deltas.price_ticks.tolist() == [600_000, 599_999, 600_001, 600_001, 0]
     assert deltas.qty_steps.tolist() == [5, 1, 6, 0, 0]
     assert deltas.is_bid.tolist() == [True, True, False, False, False]
@@ -142,14 +145,12 @@ def test_levels_become_rows_in_the_order_they_were_told() -> None:
     assert deltas.previous.tolist() == [-1, -1, -1, 7, 8]
     assert deltas.ts_ns.tolist() == [START_NS] * 3 + [START_NS + 20 * MS, START_NS + 40 * MS]
     assert deltas.known_ns.tolist() == [START_NS] * 3 + [START_NS + 1, START_NS + 2]
-    assert messages.arrival.tolist() == [3, 4, 9]
-    assert messages.seq.tolist() == [70, 80, 90]
 
 
 def test_blanks_between_levels_mean_nothing() -> None:
     raw = book_message(START_NS, 7, [(600_000, 5), (599_999, 1)], [(600_001, 6)])
     spaced = raw.replace(b'["', b' [\n\t"').replace(b'","', b'" ,\r\n "').replace(b"],", b" ] ,\n")
-    one, other = (BookDecoder(INSTRUMENT).decode(book_frames(each), [0])[0].deltas for each in (raw, spaced))
+    one, other = (deltas_of_frames(book_frames(each), INSTRUMENT)[0] for each in (raw, spaced))
     assert one.price_ticks.tolist() == other.price_ticks.tolist()
     assert one.qty_steps.tolist() == other.qty_steps.tolist()
 
@@ -181,28 +182,42 @@ def test_a_message_with_a_level_that_cannot_be_is_refused_and_the_book_loses_tru
     bad = book_message(START_NS + MS, 8, [], []).replace(b'"b":[]', b'"b":' + levels.encode())
     after = book_message(START_NS + 2 * MS, 9, [(600_000, 4)], [])
     frames = book_frames(good, bad, after)
-    messages, (refused,) = BookDecoder(INSTRUMENT).decode(frames, [0, 1, 2])
+    sync = BookSync(INSTRUMENT, levels=50)
+    rows, (broken,), (refused,) = sync.on_frames(frames, [0, 1, 2])
     assert reason in refused.reason
     assert (refused.raw, refused.topic) == (bad, "orderbook.50.BTCUSDT")
-    book = OrderBook(INSTRUMENT, depth=2)
-    rows, places = apply_messages(book, messages)
     assert rows.is_trusted.tolist() == [True, False, False]
-    assert places.tolist() == [0, 1, 2]
-    assert book.fault is BookFault.IMPOSSIBLE
+    assert (broken.reason, broken.update) == (Break.BAD, 8)
+    assert sync.book.fault is BookFault.IMPOSSIBLE
 
 
 def test_repeats_give_no_row_and_the_places_say_so() -> None:
     first = book_message(START_NS, 7, [(600_000, 5)], [(600_001, 6)], is_snapshot=True)
     change = book_message(START_NS + MS, 8, [(599_999, 1)], [])
-    messages, _ = BookDecoder(INSTRUMENT).decode(book_frames(first, change, change, first), [0, 1, 2, 3])
-    rows, places = apply_messages(OrderBook(INSTRUMENT, depth=2), messages)
-    assert places.tolist() == [0, 1, 3]
+    rows, witness, _ = Level1(INSTRUMENT).decode(book_frames(first, change, change, first), [5, 6, 9, 12])
+    assert witness.table[ARRIVED, : witness.rows].tolist() == [5, 6, 12]
     assert rows.known_ns.tolist() == [START_NS, START_NS + 1, START_NS + 3]
+    books, _, _ = BookSync(INSTRUMENT, levels=50).on_frames(book_frames(first, change, change, first), range(4))
+    assert books.known_ns.tolist() == rows.known_ns.tolist()
+
+
+def test_a_book_that_outgrows_its_room_is_built_all_the_same() -> None:
+    """Many levels in one message, more than a book has room for at first; the same for the best prices alone."""
+    bids, asks = [(600_000 - n, 1 + n) for n in range(3_000)], [(600_001 + n, 1 + n) for n in range(3_000)]
+    raw = book_message(START_NS, 7, bids, asks, is_snapshot=True)
+    sync = BookSync(INSTRUMENT, levels=3_000, depth=3_000)
+    rows, breaks, refused = sync.on_frames(book_frames(raw), [0])
+    assert (breaks, refused) == ([], [])
+    assert list(zip(rows.bid_ticks[0].tolist(), rows.bid_steps[0].tolist(), strict=True)) == bids
+    assert list(zip(rows.ask_ticks[0].tolist(), rows.ask_steps[0].tolist(), strict=True)) == asks
+    assert sync.book.counts.messages == 1
+    quotes, _, _ = Level1(INSTRUMENT).decode(book_frames(raw), [0])
+    assert (quotes.bid_ticks.tolist(), quotes.ask_ticks.tolist()) == ([600_000], [600_001])
 
 
 def test_no_frames_make_no_rows() -> None:
-    messages, refused = BookDecoder(INSTRUMENT).decode([], [])
-    assert (len(messages), len(messages.deltas), refused) == (0, 0, [])
+    books, breaks, refused = BookSync(INSTRUMENT, levels=50).on_frames([], [])
+    assert (len(books), breaks, refused) == (0, [], [])
     assert len(TradeDecoder(INSTRUMENT).decode([])[0]) == 0
     assert len(TickerDecoder(INSTRUMENT).decode([])[0]) == 0
     assert len(KlineDecoder(INSTRUMENT, "1").decode([])[0]) == 0
@@ -212,11 +227,11 @@ def test_coarse_grids() -> None:
     """A tick of 0.5 and a step of 10."""
     instrument = replace_grid("0.5", "10")
     raw = book_message(START_NS, 7, [], []).replace(b'"b":[]', b'"b":[["16493.50","120"],["16493","10.000"]]')
-    deltas = BookDecoder(instrument).decode(book_frames(raw), [0])[0].deltas
+    deltas, _ = deltas_of_frames(book_frames(raw), instrument)
     assert deltas.price_ticks.tolist() == [32987, 32986]
     assert deltas.qty_steps.tolist() == [12, 1]
-    _, (refused,) = BookDecoder(instrument).decode(book_frames(raw.replace(b'"120"', b'"125"')), [0])
-    assert "grid" in refused.reason
+    _, (refused,) = deltas_of_frames(book_frames(raw.replace(b'"120"', b'"125"')), instrument)
+    assert "grid" in refused
 
 
 def replace_grid(tick_size: str, qty_step: str):  # type: ignore[no-untyped-def]
@@ -460,6 +475,7 @@ def test_row_numbers_go_on() -> None:
         for n in range(3)
     ]
     assert firsts == [0, 3, 6]
-    books = BookDecoder(INSTRUMENT)
-    raw = book_message(START_NS, 7, [(1, 1), (2, 1)], [])
-    assert [books.decode(book_frames(raw), [0])[0].deltas.first_row for _ in range(3)] == [0, 2, 4]
+    books, quotes = BookSync(INSTRUMENT, levels=50), Level1(INSTRUMENT)
+    raws = [book_message(START_NS, update, [(1, 1)], [(2, 1)], is_snapshot=True) for update in (7, 8)]
+    assert [books.on_frames(book_frames(*raws), [0, 1])[0].first_row for _ in range(3)] == [0, 2, 4]
+    assert [quotes.decode(book_frames(*raws), [0, 1])[0].first_row for _ in range(3)] == [0, 2, 4]

@@ -7,7 +7,6 @@ import pytest
 
 from bot.domain.instrument import Instrument
 from bot.venues.bybit.backoff import ConnectBudget
-from bot.venues.bybit.decode import BookDecoder
 from bot.venues.bybit.frames import read_frame
 from bot.venues.bybit.instrument_feed import InstrumentFeed, MarketRows
 from bot.venues.bybit.market_streams import (
@@ -24,6 +23,7 @@ from bot.venues.bybit.wire import (
     BookFrame,
     NoticeState,
 )
+from tests.support.book_messages import deltas_of_frames
 from tests.support.bybit_market import (
     INSTRUMENT,
     MS,
@@ -199,7 +199,6 @@ def test_from_nothing_to_rows() -> None:
     assert (rows.quotes.bid_ticks[0], rows.quotes.ask_ticks[0]) == wired.streams.feeds["linear", SYMBOL].sync.top  # type: ignore[union-attr]
     assert rows.trades is not None
     assert rows.trades.price_ticks.tolist() == [600_001]
-    assert rows.deltas is not None
     assert rows.tickers is None
 
 
@@ -369,9 +368,8 @@ def test_the_archive_reads_as_the_importer_reads_it() -> None:
         frames = [read_frame(line) for line in lines]
     books = [frame for frame in frames if isinstance(frame, BookFrame)]
     assert len(books) == len(frames) == 50
-    messages, refused = BookDecoder(OB500.instrument).decode(books, range(len(books)))
-    assert refused == []
+    ours, refused = deltas_of_frames(books, OB500.instrument)
+    assert not any(refused)
     imported = book_of(OB500)
-    ours = messages.deltas
     for name in ("ts_ns", "update", "previous", "is_snapshot", "is_last", "is_bid", "price_ticks", "qty_steps"):
         assert getattr(ours, name).tolist() == getattr(imported, name).tolist(), name

@@ -92,7 +92,7 @@ class AccountStream:
         self._sighted: dict[tuple[str, str, str], None] = {}
         self._parked: dict[tuple[str, str, str], tuple[int, ExecutionRecord]] = {}
         self._positions: dict[tuple[str, str, int], PositionRecord] = {}
-        self._stops: dict[tuple[str, str], tuple[Decimal | None, Decimal | None, Decimal | None]] = {}
+        self._stops: dict[tuple[str, str, int], tuple[Decimal | None, Decimal | None, Decimal | None]] = {}
         self.repeated = 0  # records that were no news
         self.stale = 0  # records older than what is known
 
@@ -219,7 +219,9 @@ class AccountStream:
         if last is not None and _terms(last) != _terms(record) and record.qty is not None:
             events.append(OrderAmended(**head, qty=record.qty, limit_price=record.limit_price))
         if record.state is OrderState.CANCELED and (last is None or last.state is not OrderState.CANCELED):
-            events.append(OrderCanceled(**head, reason=record.reason or "canceled"))
+            owed = record.filled_qty - self._booked.get(record.venue_order_id, Decimal(0))
+            reason = record.reason or "canceled"
+            events.append(OrderCanceled(**head, reason=reason, owed_qty=max(owed, Decimal(0))))
         return events
 
     def _watch(self, seen: _Seen, now_ns: int) -> None:
@@ -296,7 +298,9 @@ class AccountStream:
             )
         ]
         stops = (record.take_profit, record.stop_loss, record.trailing_distance)
-        if record.mode_index == 0 and self._stops.get(key[:2], (None, None, None)) != stops:
+        # At first sight also that there are none: they may have been taken away while nobody looked.
+        is_ours = key[:2] in self._instruments
+        if self._stops.get(key, None if is_ours else (None, None, None)) != stops:
             events.append(
                 StopsChanged(
                     ts_event_ns=ts,
@@ -305,9 +309,10 @@ class AccountStream:
                     take_profit=stops[0],
                     stop_loss=stops[1],
                     trailing_distance=stops[2],
+                    leg=record.leg,
                 )
             )
-        self._stops[key[:2]] = stops
+        self._stops[key] = stops
         return events
 
     # --- names and owners ---------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ callback: a connection that broke has closed its user's trust before anything el
 one read brought are handed over together, so a burst costs one call.
 
 It is built on `websockets`' asyncio client, whose connection is subclassed at its two seams, bytes that came and frames
-that were read: its own queue and its task for each message would cost more than reading the message.
+that were read: its own queue and its task for each message would cost more than reading the message, and so would its
+parser for messages that are one plain frame (`plain_frames`).
 
 Source: websockets, asyncio client and its Sans-I/O layer; faults N5, N12, N13, N16, Z3 and Z5 of the fault catalogue.
 """
@@ -21,6 +22,7 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 
 from bot.ports import Clock
+from bot.venues.bybit.plain_frames import PlainFrames
 
 FRAME_BYTES_MAX = 1 << 20  # of one message; the protocol refuses more, also in fragments
 _UNSENT_BYTES_MAX = 1 << 18  # what waits for a venue that does not read; beyond it the connection is given up
@@ -65,7 +67,7 @@ class Sockets:
     ) -> None:
         self._user = user
         self._clock = clock
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._tls = tls
         self._proxy = proxy
         self._open: dict[str, _Connection] = {}
@@ -148,7 +150,7 @@ class Sockets:
                 url,
                 create_connection=make,  # type: ignore[arg-type]  # documented to take any factory
                 compression=None,
-                max_size=self._bytes_max,
+                max_size=self.bytes_max,
                 proxy=self._proxy,
                 ping_interval=None,  # the venue has a ping of its own, and the session decides when
                 open_timeout=_OPEN_S,
@@ -198,6 +200,8 @@ class _Connection(ClientConnection):
         self._owner = owner
         self.name = name
         self.number = number
+        self._frames = PlainFrames(owner.bytes_max)
+        self._is_upgraded = False
         self._has_begun = False
         self._has_left = False
         self._is_lost = False
@@ -231,8 +235,20 @@ class _Connection(ClientConnection):
         self.loop.call_later(_CLOSE_S, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        self._known_ns = self._owner.now_ns()
-        super().data_received(data)
+        known_ns = self._known_ns = self._owner.now_ns()
+        if not self._is_upgraded:
+            head, data = self._frames.split_head(data)
+            super().data_received(head)
+            self._is_upgraded = self.protocol.state is not State.CONNECTING
+            if not self._is_upgraded:
+                if data:
+                    super().data_received(data)
+                return
+        for start, frame in self._frames.cut(data):
+            if start and not self._parts and self.protocol.state is State.OPEN:
+                self._read.append((known_ns, frame[start:]))
+            else:
+                super().data_received(frame)
         if self._has_begun:
             self._hand_over()
 

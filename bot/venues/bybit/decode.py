@@ -7,97 +7,22 @@ each decoder. Nothing here raises on what a venue sends.
 Books and trades, which come in thousands; `tickers` and `klines` have the others.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from bot.core.order_book import OrderBook
 from bot.domain.instrument import Instrument
-from bot.domain.market import I64, BookBatch, BookDeltaBatch, TradeBatch
-from bot.venues.bybit.numbers import NOT_POSITIVE, REASONS, grid_of, joined, read_prices_and_qtys, scan_levels
-from bot.venues.bybit.wire import BookFrame, Data, Refused, TradeFrame, WireTrade
+from bot.domain.market import TradeBatch
+from bot.venues.bybit.numbers import NOT_POSITIVE, REASONS, grids_of, whole_text
+from bot.venues.bybit.wire import Data, Refused, TradeFrame, WireTrade
 
 _MS = 1_000_000
-_LEVEL_BYTES_MIN = 9  # ["1","2"]
+_HEAD = struct.Struct("=4q")  # of a trade: time, whether the taker bought, the lengths of its price and quantity
+_HEAD_BYTES = _HEAD.size
 _TRADE_IDS = 8192  # of so many trades at least it is known whether they were seen
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BookMessages:
-    """Whole messages of one book.
-
-    Shapes: `deltas` has a row per level; the others have M, one per message.
-    """
-
-    deltas: BookDeltaBatch
-    arrival: I64  # its number among all frames of the instrument: what came before what
-    ts_ns: I64
-    known_ns: I64
-    update: I64
-    seq: I64  # 0 where not told
-    is_snapshot: I64
-    sent_ns: I64  # when it was sent, where that is told; else 0
-
-    def __len__(self) -> int:
-        return len(self.arrival)
-
-
-class BookDecoder:
-    """Messages of one book to rows.
-
-    One that is refused becomes a row that no book takes, so that whoever builds the book loses trust at its place.
-    """
-
-    def __init__(self, instrument: Instrument) -> None:
-        self._instrument = instrument
-        self._price, self._qty = grid_of(instrument.tick_size), grid_of(instrument.qty_step)
-        self._rows = 0
-
-    def decode(self, frames: Sequence[BookFrame], arrivals: Sequence[int]) -> tuple[BookMessages, list[Refused]]:
-        """Return the messages of frames, in order, and those frames that were refused."""
-        count = len(frames)
-        data, ends = joined([side for frame in frames for side in (frame.bids, frame.asks)])
-        told = np.array([(f.ts_ns, f.known_ns, f.update, f.is_snapshot, f.seq, f.sent_ns) for f in frames], np.int64)
-        heads = np.ascontiguousarray(told.reshape(count, 6).T)
-        room = len(data) // _LEVEL_BYTES_MIN + count
-        columns, flags = np.empty((6, room), dtype=np.int64), np.empty((3, room), dtype=np.bool_)
-        reasons = np.empty(count, dtype=np.int64)
-        grids = (self._price.places, self._price.unit, self._qty.places, self._qty.unit)
-        made, refused = scan_levels(data, ends, heads, *grids, columns, flags, reasons)
-        columns, flags = columns[:, :made], flags[:, :made]
-        first_row, self._rows = self._rows, self._rows + made
-        deltas = BookDeltaBatch(
-            instrument=self._instrument,
-            first_row=first_row,
-            ts_ns=columns[0],
-            known_ns=columns[1],
-            update=columns[2],
-            previous=columns[3],
-            is_snapshot=flags[0],
-            is_last=flags[1],
-            is_bid=flags[2],
-            price_ticks=columns[4],
-            qty_steps=columns[5],
-        )
-        ts_ns, known_ns, update, is_snapshot, seq, sent_ns = heads
-        messages = BookMessages(
-            deltas=deltas,
-            arrival=np.array(arrivals, dtype=np.int64),
-            ts_ns=ts_ns,
-            known_ns=known_ns,
-            update=update,
-            seq=seq,
-            is_snapshot=is_snapshot,
-            sent_ns=sent_ns,
-        )
-        wrong = np.flatnonzero(reasons).tolist() if refused else ()
-        return messages, [refuse(frames[at], REASONS[int(reasons[at])]) for at in wrong]
-
-
-def apply_messages(book: OrderBook, messages: BookMessages) -> tuple[BookBatch, I64]:
-    """Return a book after each message that is news, and the places of those messages."""
-    return book.on_messages(messages.deltas)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -117,7 +42,7 @@ class TradeDecoder:
 
     def __init__(self, instrument: Instrument) -> None:
         self._instrument = instrument
-        self._price, self._qty = grid_of(instrument.tick_size), grid_of(instrument.qty_step)
+        self._grids = grids_of(instrument)
         self._rows = 0
         self._seen: tuple[set[str], set[str]] = (set(), set())  # the newest ids, and those before
         self.counts = TradeCounts()
@@ -151,28 +76,33 @@ class TradeDecoder:
 
     def _rows_of(self, trades: list[WireTrade]) -> tuple[TradeBatch, list[tuple[int, int]]]:
         """Return the rows of trades, and place and reason of those that are refused; keep the ids of the rows."""
-        (price, qty), is_good = read_prices_and_qtys(
-            [trade.p for trade in trades], [trade.v for trade in trades], self._price, self._qty
-        )
-        ts_ns = np.array([trade.T for trade in trades], dtype=np.int64) * _MS
-        is_buy = np.array([trade.S == "Buy" for trade in trades], dtype=np.bool_)
-        self.ids = [trade.i for trade in trades]
+        count = len(trades)
+        parts: list[object] = [
+            _HEAD.pack(trade.T * _MS, trade.S == "Buy", len(trade.p), len(trade.v)) for trade in trades
+        ]
+        for trade in trades:
+            parts += (trade.p, trade.v)
+        packed = np.frombuffer(b"".join(parts), dtype=np.uint8)  # type: ignore[arg-type]  # `Raw` is a buffer
+        columns, is_buy = np.empty((3, count), dtype=np.int64), np.empty(count, dtype=np.bool_)
+        is_good = _scan_trades(packed, *self._grids, columns, is_buy)
+        ids = [trade.i for trade in trades]
         wrong: list[tuple[int, int]] = []
         if not is_good:
-            keep = (price > 0) & (qty > 0)
+            keep = (columns[1] > 0) & (columns[2] > 0)
             for at in np.flatnonzero(~keep).tolist():
-                worst = min(int(price[at]), int(qty[at]))
+                worst = int(columns[1:, at].min())
                 wrong.append((at, worst if worst < 0 else NOT_POSITIVE))
             self.counts.refused += len(wrong)
-            price, qty, ts_ns, is_buy = price[keep], qty[keep], ts_ns[keep], is_buy[keep]
-            self.ids = [trade_id for trade_id, kept in zip(self.ids, keep.tolist(), strict=True) if kept]
-        first_row, self._rows = self._rows, self._rows + len(price)
+            columns, is_buy = np.ascontiguousarray(columns[:, keep]), is_buy[keep]
+            ids = [trade_id for trade_id, kept in zip(ids, keep.tolist(), strict=True) if kept]
+        self.ids = ids
+        first_row, self._rows = self._rows, self._rows + len(ids)
         batch = TradeBatch(
             instrument=self._instrument,
             first_row=first_row,
-            ts_ns=ts_ns,
-            price_ticks=price,
-            qty_steps=qty,
+            ts_ns=columns[0],
+            price_ticks=columns[1],
+            qty_steps=columns[2],
             is_buy=is_buy,
         )
         return batch, wrong
@@ -195,3 +125,26 @@ class TradeDecoder:
 def refuse(frame: Data, reason: str) -> Refused:
     """Return a frame as refused, with the reason."""
     return Refused(raw=frame.raw, known_ns=frame.known_ns, reason=reason, topic=frame.topic.text)
+
+
+@njit(cache=True, nogil=True)
+def _scan_trades(packed, price_places, price_unit, qty_places, qty_unit, columns, is_buy):  # type: ignore[no-untyped-def]
+    """Read trades; return whether all prices and quantities are above zero.
+
+    Args:
+        packed: a head of each, then the JSON of each one's price and quantity.
+        price_places, price_unit, qty_places, qty_unit: the grids.
+        columns: [3, trades] receives time, price and quantity.
+        is_buy: [trades] receives whether the taker bought.
+    """
+    start = is_buy.size * _HEAD_BYTES
+    heads = packed[:start].view(np.int64).reshape(is_buy.size, 4)
+    is_good = True
+    for i in range(is_buy.size):
+        columns[0, i], is_buy[i] = heads[i, 0], heads[i, 1] != 0
+        stop = start + heads[i, 2]
+        columns[1, i] = whole_text(packed, start, stop, price_places, price_unit)
+        start = stop + heads[i, 3]
+        columns[2, i] = whole_text(packed, stop, start, qty_places, qty_unit)
+        is_good &= columns[1, i] > 0 and columns[2, i] > 0
+    return is_good

@@ -139,7 +139,7 @@ TABLE: dict[int, _Row] = {
 _CAUSE_OF_TEXT = (
     ("order remains unchanged", Cause.UNCHANGED),
     ("for zero position", Cause.POSITION),
-    ("position idx", Cause.POSITION),
+    ("position idx", Cause.MODE),
     ("qty invalid", Cause.FILTER),
     ("minimum limit", Cause.FILTER),
 )

@@ -170,17 +170,18 @@ def _read_book(raw: bytes, known_ns: int, topic: Topic, envelope: _Envelope) -> 
     book = _BOOK.decode(envelope.data)
     # After a restart of the service the number is 1, and the message holds the whole book.
     is_snapshot = _is_snapshot(envelope) or book.u == 1
+    sent_ms = _ms(envelope.ts)
     return BookFrame(
         raw=raw,
         known_ns=known_ns,
         topic=_about(topic, book.s),
-        ts_ns=_ms(envelope.ts if envelope.cts is None else envelope.cts) * _MS,
+        ts_ns=(sent_ms if envelope.cts is None else envelope.cts) * _MS,
         is_snapshot=is_snapshot,
         update=book.u,
         seq=book.seq,
         bids=book.b,
         asks=book.a,
-        sent_ns=_ms(envelope.ts) * _MS,
+        sent_ns=sent_ms * _MS,
     )
 
 

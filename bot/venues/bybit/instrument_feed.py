@@ -1,20 +1,19 @@
 """All topics of one instrument put together: frames as they arrived to columns, and whether to believe them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain
 
 import msgspec
 
-from bot.core.order_book import OrderBook
 from bot.domain.instrument import Instrument
-from bot.domain.market import BarBatch, BookBatch, BookDeltaBatch, TradeBatch
-from bot.venues.bybit.book_sync import Arrived, BookBreak, BookLimits, BookSync, Break
-from bot.venues.bybit.decode import BookDecoder, TradeDecoder, apply_messages
+from bot.domain.market import BarBatch, BookBatch, QuoteBatch, TickerBatch, TradeBatch
+from bot.venues.bybit.book_judge import Break
+from bot.venues.bybit.book_sync import BookBreak, BookLimits, BookSync
+from bot.venues.bybit.decode import TradeDecoder
 from bot.venues.bybit.klines import KlineDecoder
+from bot.venues.bybit.level1 import SILENT, Level1, Witness
 from bot.venues.bybit.numbers import grid_of, nearest, units_of
-from bot.venues.bybit.rows import QuoteBatch, TickerBatch, quotes_of
 from bot.venues.bybit.tickers import TickerDecoder
 from bot.venues.bybit.topics import Category, Kind, Topic
 from bot.venues.bybit.wire import (
@@ -67,21 +66,19 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     is_closed: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MarketRows:
+class MarketRows(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """What became known of one instrument; parts without a row are None or absent."""
 
     instrument: Instrument
     category: Category = "linear"
     trades: TradeBatch | None = None
-    trade_ids: list[str] = field(default_factory=list)  # of its rows
-    deltas: BookDeltaBatch | None = None  # as they came: what `books` was built from
+    trade_ids: list[str] = []  # of its rows
     books: BookBatch | None = None
     quotes: QuoteBatch | None = None  # of the level-1 book
     tickers: TickerBatch | None = None
-    klines: dict[str, BarBatch] = field(default_factory=dict)  # closed ones, by interval
-    claims: list[Claim] = field(default_factory=list)  # of minutes
-    price_limits: list[PriceLimits] = field(default_factory=list)
+    klines: dict[str, BarBatch] = {}  # closed ones, by interval
+    claims: list[Claim] = []  # of minutes
+    price_limits: list[PriceLimits] = []
 
 
 class InstrumentFeed:
@@ -113,35 +110,31 @@ class InstrumentFeed:
             raise ValueError(f"{instrument.name}: two books, {books[0].text} and {books[1].text}; choose one")
         self._book_topic = books[0].text if books else ""
         self.sync = BookSync(instrument, levels=books[0].depth, depth=shown_levels, limits=limits) if books else None
-        self._books, self._level1 = BookDecoder(instrument), BookDecoder(instrument)
-        self._level1_book = OrderBook(instrument, depth=1)
+        self._level1 = Level1(instrument)
         self._klines = {t.text: KlineDecoder(instrument, t.detail) for t in topics if t.kind is Kind.KLINE}
         self._qty = grid_of(instrument.qty_step)
         self._frames = 0
 
     def on_frames(self, frames: Sequence[MarketFrame]) -> tuple[MarketRows, list[Doubt | Missing]]:
         """Return the rows of frames, in the order of their arrival, and what must be done about some."""
-        sorted_frames = _Sorted()
-        for arrival, frame in enumerate(frames, self._frames):
-            sorted_frames.add(frame, arrival)
+        sorted_frames = _Sorted(frames, self._frames)
         self._frames += len(frames)
         found: list[Doubt | Missing] = []
-        quotes = self._on_level1(sorted_frames, found)
-        tickers = self._on_tickers(sorted_frames, found)
-        deltas, books = self._on_books(sorted_frames, quotes, tickers, found)
-        trades = self._on_trades(sorted_frames, found)
+        quotes, quoted = self._on_level1(sorted_frames, found) if sorted_frames.level1 else (None, SILENT)
+        tickers, ticked = self._on_tickers(sorted_frames, found) if sorted_frames.tickers else (None, SILENT)
+        books = self._on_books(sorted_frames, quoted, ticked, found)
+        trades = self._on_trades(sorted_frames, found) if sorted_frames.trades else None
         rows = MarketRows(
             instrument=self.instrument,
             category=self.category,
             trades=trades,
             trade_ids=self.trades.ids if trades is not None else [],
-            deltas=deltas,
             books=books,
-            quotes=quotes.rows if quotes is not None else None,
-            tickers=tickers.rows if tickers is not None else None,
-            klines=self._on_klines(sorted_frames, found),
+            quotes=quotes,
+            tickers=tickers,
+            klines=self._on_klines(sorted_frames, found) if sorted_frames.klines else {},
             claims=self._claims(sorted_frames) if sorted_frames.klines else [],
-            price_limits=_price_limits(sorted_frames.price_limits, found),
+            price_limits=_price_limits(sorted_frames.price_limits, found) if sorted_frames.price_limits else [],
         )
         return rows, found
 
@@ -176,39 +169,29 @@ class InstrumentFeed:
     def _doubt_book(self, why: BookBreak) -> Doubt:
         return Doubt(topic=self._book_topic, reason=f"{why.reason.name.lower()} after update {why.update}")
 
-    def _on_level1(self, frames: "_Sorted", found: list[Doubt | Missing]) -> Arrived[QuoteBatch] | None:
-        if not frames.level1:
-            return None
-        messages, refused = self._level1.decode(frames.level1, frames.level1_arrivals)
+    def _on_level1(self, frames: "_Sorted", found: list[Doubt | Missing]) -> tuple[QuoteBatch, Witness]:
+        rows, witness, refused = self._level1.decode(frames.level1, frames.level1_arrivals)
         found += map(_doubt, refused)
-        books, places = apply_messages(self._level1_book, messages)
-        return Arrived(rows=quotes_of(books), arrival=messages.arrival[places])
+        return rows, witness
 
-    def _on_tickers(self, frames: "_Sorted", found: list[Doubt | Missing]) -> Arrived[TickerBatch] | None:
-        if not frames.tickers:
-            return None
+    def _on_tickers(self, frames: "_Sorted", found: list[Doubt | Missing]) -> tuple[TickerBatch, Witness]:
         rows, places, refused = self.tickers.decode(frames.tickers)
         found += map(_doubt, refused)
-        return Arrived.of(rows, [frames.ticker_arrivals[place] for place in places])
+        if self.sync is None:
+            return rows, SILENT
+        return rows, self.sync.ticker_witness(rows, [frames.ticker_arrivals[place] for place in places])
 
     def _on_books(
-        self,
-        frames: "_Sorted",
-        quotes: Arrived[QuoteBatch] | None,
-        tickers: Arrived[TickerBatch] | None,
-        found: list[Doubt | Missing],
-    ) -> tuple[BookDeltaBatch | None, BookBatch | None]:
-        if self.sync is None or not (frames.books or quotes is not None or tickers is not None):
-            return None, None
-        messages, refused = self._books.decode(frames.books, frames.book_arrivals)
+        self, frames: "_Sorted", quotes: Witness, tickers: Witness, found: list[Doubt | Missing]
+    ) -> BookBatch | None:
+        if self.sync is None or not (frames.books or quotes.rows or tickers.rows):
+            return None
+        books, breaks, refused = self.sync.on_frames(frames.books, frames.book_arrivals, quotes, tickers)
         found += map(_doubt, refused)
-        books, breaks = self.sync.on_rows(messages, quotes, tickers)
         found += map(self._doubt_book, breaks)
-        return (messages.deltas if frames.books else None), (books if len(books) else None)
+        return books if len(books) else None
 
     def _on_trades(self, frames: "_Sorted", found: list[Doubt | Missing]) -> TradeBatch | None:
-        if not frames.trades:
-            return None
         rows, refused = self.trades.decode(frames.trades)
         found += map(_doubt, refused)
         return rows if len(rows) else None
@@ -246,35 +229,42 @@ class InstrumentFeed:
 class _Sorted:
     """Frames by what they tell of, with the numbers of their arrival where those matter."""
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "book_arrivals",
+        "books",
+        "klines",
+        "level1",
+        "level1_arrivals",
+        "price_limits",
+        "ticker_arrivals",
+        "tickers",
+        "trades",
+    )
+
+    def __init__(self, frames: Sequence[MarketFrame], first: int) -> None:
         self.books: list[BookFrame] = []
-        self.book_arrivals: list[int] = []
         self.level1: list[BookFrame] = []
-        self.level1_arrivals: list[int] = []
         self.tickers: list[TickerFrame] = []
-        self.ticker_arrivals: list[int] = []
         self.trades: list[TradeFrame] = []
         self.klines: dict[str, list[KlineFrame]] = {}
         self.price_limits: list[PriceLimitFrame] = []
-
-    def add(self, frame: MarketFrame, arrival: int) -> None:
-        """Put a frame with its like."""
-        if isinstance(frame, BookFrame):
-            if frame.topic.detail == "1":
-                self.level1.append(frame)
-                self.level1_arrivals.append(arrival)
-            else:
-                self.books.append(frame)
-                self.book_arrivals.append(arrival)
-        elif isinstance(frame, TradeFrame):
-            self.trades.append(frame)
-        elif isinstance(frame, TickerFrame):
-            self.tickers.append(frame)
-            self.ticker_arrivals.append(arrival)
-        elif isinstance(frame, KlineFrame):
-            self.klines.setdefault(frame.topic.text, []).append(frame)
-        elif isinstance(frame, PriceLimitFrame):
-            self.price_limits.append(frame)
+        self.book_arrivals: list[int] = []
+        self.level1_arrivals: list[int] = []
+        self.ticker_arrivals: list[int] = []
+        for arrival, frame in enumerate(frames, first):
+            if isinstance(frame, TradeFrame):
+                self.trades.append(frame)
+            elif isinstance(frame, BookFrame):
+                is_level1 = frame.topic.detail == "1"
+                (self.level1 if is_level1 else self.books).append(frame)
+                (self.level1_arrivals if is_level1 else self.book_arrivals).append(arrival)
+            elif isinstance(frame, TickerFrame):
+                self.tickers.append(frame)
+                self.ticker_arrivals.append(arrival)
+            elif isinstance(frame, KlineFrame):
+                self.klines.setdefault(frame.topic.text, []).append(frame)
+            elif isinstance(frame, PriceLimitFrame):
+                self.price_limits.append(frame)
 
 
 def _doubt(refused: Refused) -> Doubt:

@@ -18,13 +18,14 @@ from bot.core.submission.messages import (
     Answered,
     ClockTold,
     HomeMessage,
+    KeyRefused,
     LinkChanged,
     LookedUp,
     PositionSeen,
 )
 from bot.core.submission.requests import LookUpWanted, Send, Subject
 from bot.domain.account_events import LiveEvent
-from bot.domain.answers import Answer, AnswerKind, Cause, Found
+from bot.domain.answers import Answer, AnswerKind, Cause, Found, Unknown
 from bot.domain.instrument import Instrument
 from bot.domain.orders import AmendOrder, CancelOrder, ChangeStops, Command, SubmitOrder
 from bot.domain.venue_records import BookingRecord, OrderRecord, PositionRecord
@@ -66,6 +67,7 @@ _CANCEL_ROUNDS = 40  # of 500 orders each
 _CANCEL_PAUSE_S = 0.2
 _RECV_WINDOW_MS = 2_500
 _LATE_ANSWERS = 4_096
+_REFUSALS = 2  # questions in a row that it takes to believe that the key is refused
 _LOOK_BACK_MS = 90 * 24 * 3_600_000
 _KNOWN_MS = 20 * 3_600_000  # before the last comparison; what was done a day before it is forgotten, and booked twice
 
@@ -135,6 +137,7 @@ class LiveAccount:
         self.begins_ms = 0  # what was executed before is nothing of this ledger's
         self._sent: dict[str, tuple[str, int, str]] = {}  # by token: request, attempt, client order id
         self.on_missing: Callable[[], None] = lambda: None  # told when bookings may be missing
+        self._refusals = 0  # questions in a row that were refused because of the key
         self._since_ms = 0  # up to then all executions are booked
         self._waiting_for: set[str] = set()  # client order ids whose executions are being asked for
         self._tasks: set[asyncio.Task[None]] = set()
@@ -322,9 +325,11 @@ class LiveAccount:
             self._deliver(PositionSeen(instrument=name, position=None, server_time_ms=None))
             return
         self._tell(self.stream.on_records(rows.records, self._clock.now_ns()))
-        found = next((each for each in rows.records if each.instrument == listed.symbol), None)
-        named = None if found is None else replace(found, instrument=name)
-        self._deliver(PositionSeen(instrument=name, position=named, server_time_ms=rows.server_time_ms))
+        found: list[PositionRecord | None] = [
+            replace(each, instrument=name) for each in rows.records if each.instrument == listed.symbol
+        ]
+        for position in found or [None]:  # in hedge mode there are two
+            self._deliver(PositionSeen(instrument=name, position=position, server_time_ms=rows.server_time_ms))
 
     async def _look_for_fills(self, wanted: LookUpWanted) -> None:
         if not wanted.client_order_id:
@@ -402,7 +407,17 @@ class LiveAccount:
         self._deliver(AccountCompared(snapshot=None, executed_ms=0, why=f"{trouble} ({why})"))
 
     async def _ask(self, asking: Asking[R]) -> R:
-        return await ask_all(self._client, asking, stamp_ms=self.venue_ms, speed=self._speed)
+        """Return what a question has come to; tell of the key once it has been refused twice in a row."""
+        result = await ask_all(self._client, asking, stamp_ms=self.venue_ms, speed=self._speed)
+        if not isinstance(result, Unread | Unknown):
+            self._refusals = 0
+        elif result.cause is Cause.KEY:
+            self._refusals += 1
+            if self._refusals == _REFUSALS:
+                why = f"{result.code}: {result.text}" if isinstance(result, Unread) else result.why
+                code, _, text = why.partition(": ")
+                self._deliver(KeyRefused(code=code, text=text))
+        return result
 
     # --- what is heard ------------------------------------------------------------------------------------------------
 

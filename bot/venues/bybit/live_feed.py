@@ -34,7 +34,7 @@ from bot.venues.bybit.public_answers import (
 from bot.venues.bybit.stream_effects import Alert, Backfill, Connect, Distrust
 from bot.venues.bybit.topics import Category, Kind
 from bot.venues.bybit.trade_claims import MINUTE_NS
-from bot.venues.bybit.trade_gate import Minutes, NewestTrades, Question, TradeGate
+from bot.venues.bybit.trade_gate import Minutes, NewestTrades, Phase, Question, TradeGate
 
 _MS = 1_000_000
 _S = 1_000 * _MS
@@ -142,7 +142,8 @@ class LiveFeed:
         self._filters_every_ns = options.filters_ns
         self._filters_waits = Backoff(seed=options.seed, stream=999, first_ns=_S, base_ns=2 * _S, max_ns=300 * _S)
         self._filters_tries = dict.fromkeys(self._wanted, 0)
-        self._seen_ns = 0
+        self._seen_ns = 0  # the time of the last event
+        self._looked_ns = 0  # when the clocks were last looked at
         self._effects: list[FeedEffect] = []
         self.pauses = 0
 
@@ -164,13 +165,13 @@ class LiveFeed:
 
     def next_time_ns(self) -> int:
         """Return when `on_time` should be called at the latest."""
-        return min(self.streams.next_time_ns(), self._seen_ns + PACE_NS)
+        return min(self.streams.next_time_ns(), self._looked_ns + PACE_NS)
 
     # --- events -------------------------------------------------------------------------------------------------------
 
     def start(self, now_ns: int) -> list[FeedEffect]:
         """Connect, and ask for the past."""
-        self._seen_ns = now_ns
+        self._seen_ns = self._looked_ns = now_ns
         self._carry_out(self.streams.start(now_ns), now_ns)
         return self._done(now_ns)
 
@@ -198,11 +199,18 @@ class LiveFeed:
         """Take messages of a connection as (when it was received, the message)."""
         now_ns = messages[-1][0]
         self._notice_pause(messages[0][0])
-        self._carry_out(self.streams.on_messages(name, connection, messages), now_ns)
-        return self._done(now_ns, name)
+        if self._carry_out(self.streams.on_messages(name, connection, messages), now_ns):
+            return self._done(now_ns, name)
+        # Rows alone change nothing that an open gate would have to be looked at for before the next `on_time`.
+        for key in self._keys.get(name, ()):
+            if self.gates[key].phase is not Phase.OPEN:
+                self._step(key, now_ns)
+        effects, self._effects = self._effects, []
+        return effects
 
     def on_time(self, now_ns: int) -> list[FeedEffect]:
         """Look at the clocks."""
+        self._looked_ns = max(now_ns, self._looked_ns)
         self._notice_pause(now_ns)
         self._carry_out(self.streams.on_time(now_ns), now_ns)
         for key, due_ns in self._filters_ns.items():
@@ -292,12 +300,15 @@ class LiveFeed:
                 ForConnection(name="", effect=Alert(code="machine.paused", text=f"{reason}: all data are doubted"))
             )
 
-    def _carry_out(self, effects: Iterable[MarketEffect], now_ns: int) -> None:
-        """Keep what concerns trades; hand on the rest."""
+    def _carry_out(self, effects: Iterable[MarketEffect], now_ns: int) -> bool:
+        """Keep what concerns trades; hand on the rest, and return whether there was any: something besides rows."""
+        is_more = False
         for each in effects:
             if isinstance(each, MarketRows):
                 self._on_rows(each, now_ns)
-            elif isinstance(each, Notices):
+                continue
+            is_more = True
+            if isinstance(each, Notices):
                 self._effects.append(each)
             elif isinstance(each.effect, Connect):
                 opening = Opening(name=each.name, connection=each.effect.connection, path=self._paths[each.name])
@@ -312,6 +323,7 @@ class LiveFeed:
                     if topic.kind is Kind.TRADES:
                         self._shut((self.streams.category_of(each.name), topic.symbol), each.effect.reason)
                 self._effects.append(each)
+        return is_more
 
     def _on_rows(self, rows: MarketRows, now_ns: int) -> None:
         key: Key = (rows.category, rows.instrument.name)
@@ -320,17 +332,17 @@ class LiveFeed:
             gate.on_trades(rows.trades, rows.trade_ids)
         if rows.claims:
             gate.on_claims(rows.claims)
-        update = MarketUpdate(
-            category=rows.category,
-            instrument=rows.instrument,
-            known_ns=now_ns,
-            stream=tuple(gate.take()),
-            deltas=rows.deltas,
-            books=rows.books,
-            quotes=rows.quotes,
-            tickers=rows.tickers,
-        )
-        if not update.is_empty:
+        passed = gate.take()
+        if passed or rows.books is not None or rows.quotes is not None or rows.tickers is not None:
+            update = MarketUpdate(
+                category=rows.category,
+                instrument=rows.instrument,
+                known_ns=now_ns,
+                stream=tuple(passed),
+                books=rows.books,
+                quotes=rows.quotes,
+                tickers=rows.tickers,
+            )
             self._effects.append(update)
 
     def _shut(self, key: Key, reason: str) -> None:

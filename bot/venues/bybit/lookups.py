@@ -27,20 +27,9 @@ from bot.domain.venue_records import (
     WalletRecord,
 )
 from bot.venues.bybit.envelope import NOT_READ, Reply, Unread
-from bot.venues.bybit.records import (
-    BadRecord,
-    WireBooking,
-    WireExecution,
-    WireOrder,
-    WirePosition,
-    WireWallet,
-    booking_record,
-    execution_record,
-    order_record,
-    position_record,
-    read_all,
-    wallet_record,
-)
+from bot.venues.bybit.record_fields import BadRecord, read_all
+from bot.venues.bybit.record_shapes import WireBooking, WireExecution, WireOrder, WirePosition, WireWallet
+from bot.venues.bybit.records import booking_record, execution_record, order_record, position_record, wallet_record
 from bot.venues.bybit.requests import Listed, client_order_id
 from bot.venues.bybit.rest_client import RECV_WINDOW_MS, Query, RestClient
 from bot.venues.bybit.topics import Category

@@ -25,6 +25,9 @@ class NextMinute:
     def keep(self, batch: TradeBatch, ids: list[str], from_ns: int) -> Trades:
         """Keep the trades from a time on; return the others."""
         is_next = batch.ts_ns >= from_ns
+        if is_next.all():
+            self.trades.append((batch, ids))
+            return batch.rows(0, 0), []
         if is_next.any():
             self.trades.append(chosen(batch, ids, is_next))
         return chosen(batch, ids, ~is_next)

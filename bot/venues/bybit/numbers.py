@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numba import njit
 
+from bot.domain.instrument import Instrument
 from bot.domain.market import I64
 
 VALUE_MAX = 2**53  # ticks or steps: more is nonsense, and sums of them might not fit
@@ -48,6 +49,12 @@ def grid_of(step: Decimal) -> Grid:
     if not 0 < grid.unit < 10**15 or grid.places > 17:
         raise ValueError(f"a step of {step} is none that a venue has")
     return grid
+
+
+def grids_of(instrument: Instrument) -> tuple[int, int, int, int]:
+    """Return places and unit of an instrument's prices, and of its quantities, as compiled code takes them."""
+    price, qty = grid_of(instrument.tick_size), grid_of(instrument.qty_step)
+    return price.places, price.unit, qty.places, qty.unit
 
 
 def units_of(text: str, grid: Grid) -> int:
@@ -101,19 +108,8 @@ def read_numbers(texts: list[msgspec.Raw], grid: Grid) -> I64:
     """Return JSON texts in units of a grid; below zero a reason of `REASONS`."""
     data, ends = joined(texts)
     values = np.empty(len(texts), dtype=np.int64)
-    _scan_numbers(data, ends, 0, grid.places, grid.unit, values)
+    _scan_numbers(data, ends, grid.places, grid.unit, values)
     return values
-
-
-def read_prices_and_qtys(
-    prices: list[msgspec.Raw], qtys: list[msgspec.Raw], price: Grid, qty: Grid
-) -> tuple[I64, bool]:
-    """Return [2, texts] prices and quantities in units of their grids, and whether all of them are above zero."""
-    data, ends = joined(prices + qtys)
-    values = np.empty((2, len(prices)), dtype=np.int64)
-    is_good = _scan_numbers(data, ends[: len(prices)], 0, price.places, price.unit, values[0])
-    start = ends[len(prices) - 1] if prices else 0
-    return values, _scan_numbers(data, ends[len(prices) :], start, qty.places, qty.unit, values[1]) and is_good
 
 
 def joined(texts: list[msgspec.Raw]) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], I64]:
@@ -123,108 +119,30 @@ def joined(texts: list[msgspec.Raw]) -> tuple[np.ndarray[tuple[int], np.dtype[np
 
 
 @njit(cache=True, nogil=True)
-def _scan_numbers(data, ends, start, places, unit, values):  # type: ignore[no-untyped-def]
-    """Read texts, the first of which begins at `start`; return whether all are above zero."""
-    is_good = True
-    for i in range(ends.size):
-        value, at = _number(data, start, ends[i], places, unit)
-        start = ends[i]
-        values[i] = value if value < 0 or at == start else NOT_A_NUMBER
-        is_good &= values[i] > 0
-    return is_good
-
-
-@njit(cache=True, nogil=True)
-def scan_levels(  # type: ignore[no-untyped-def]
-    data, ends, heads, price_places, price_unit, qty_places, qty_unit, columns, flags, reasons
-):
-    """Read the levels of many messages; return how many rows they made, and how many messages were refused.
-
-    A message without levels makes one row of zeros. One that is refused makes one row of price 0 and quantity 1,
-    which no book takes: whoever applies it loses its trust there.
-
-    Args:
-        data: the JSON of each message's bids and asks, one after another.
-        ends: [2 * messages] where each ends.
-        heads: [at least 4, messages] time, time of receipt, number, and whether it is a snapshot.
-        price_places, price_unit, qty_places, qty_unit: the grids.
-        columns: [6, rows] receives what `heads` says of the row's message, the number before its, price and quantity.
-        flags: [3, rows] receives whether the message is a snapshot, whether it ends here, and whether it is a bid.
-        reasons: [messages] receives 0, or why a message was refused.
-    """
-    is_last, is_bid, price, qty = flags[1], flags[2], columns[4], columns[5]
-    made = wrong = 0
+def _scan_numbers(data, ends, places, unit, values):  # type: ignore[no-untyped-def]
     start = 0
-    for m in range(reasons.size):
-        first = made
-        reason = 0
-        for side in range(2):
-            stop = ends[2 * m + side]
-            if reason == 0:
-                before = made
-                made, reason = _side(
-                    data, start, stop, price_places, price_unit, qty_places, qty_unit, price, qty, made
-                )
-                is_bid[before:made] = side == 0
-            start = stop
-        reasons[m] = reason
-        if reason != 0 or made == first:
-            made = first + 1
-            price[first] = 0
-            qty[first] = 1 if reason != 0 else 0
-            is_bid[first] = False
-            wrong += reason != 0
-        for row in range(first, made):
-            columns[0, row], columns[1, row], columns[2, row] = heads[0, m], heads[1, m], heads[2, m]
-            columns[3, row] = -1 if heads[3, m] == 1 else heads[2, m] - 1
-            flags[0, row] = heads[3, m] == 1
-            is_last[row] = row == made - 1
-    return made, wrong
+    for i in range(ends.size):
+        values[i] = whole_text(data, start, ends[i], places, unit)
+        start = ends[i]
 
 
 @njit(cache=True, nogil=True)
-def _side(data, at, stop, price_places, price_unit, qty_places, qty_unit, price, qty, made):  # type: ignore[no-untyped-def]
-    """Read [["price","qty"],...]; return how many rows there are now, and 0 or a reason."""
-    at = _blank(data, at, stop)
-    if at >= stop or data[at] != 91:
-        return made, NOT_LEVELS
-    at = _blank(data, at + 1, stop)
-    if at < stop and data[at] == 93:
-        return made, 0
-    while at < stop and data[at] == 91:
-        value, at = _number(data, _blank(data, at + 1, stop), stop, price_places, price_unit)
-        if value <= 0:
-            return made, (value if value < 0 else NOT_POSITIVE)
-        at = _blank(data, at, stop)
-        if at >= stop or data[at] != 44:
-            return made, NOT_LEVELS
-        amount, at = _number(data, _blank(data, at + 1, stop), stop, qty_places, qty_unit)
-        if amount < 0:
-            return made, amount
-        at = _blank(data, at, stop)
-        if at >= stop or data[at] != 93:
-            return made, NOT_LEVELS
-        price[made] = value
-        qty[made] = amount
-        made += 1
-        at = _blank(data, at + 1, stop)
-        if at < stop and data[at] == 93:
-            return made, 0
-        if at >= stop or data[at] != 44:
-            return made, NOT_LEVELS
-        at = _blank(data, at + 1, stop)
-    return made, NOT_LEVELS
+def whole_text(data, start, stop, places, unit):  # type: ignore[no-untyped-def]
+    """Return a text that is one decimal in quotes and nothing else, or a reason."""
+    value, at = number_at(data, start, stop, places, unit)
+    return value if value < 0 or at == stop else np.int64(NOT_A_NUMBER)
 
 
 @njit(cache=True, nogil=True)
-def _blank(data, at, stop):  # type: ignore[no-untyped-def]
+def skip_blanks(data, at, stop):  # type: ignore[no-untyped-def]
+    """Return the place of the next byte that is no blank."""
     while at < stop and (data[at] == 32 or data[at] == 9 or data[at] == 10 or data[at] == 13):
         at += 1
     return at
 
 
 @njit(cache=True, nogil=True)
-def _number(data, at, stop, places, unit):  # type: ignore[no-untyped-def]
+def number_at(data, at, stop, places, unit):  # type: ignore[no-untyped-def]
     """Return a decimal in quotes in units of a grid, or a reason, and the place behind it."""
     if at >= stop or data[at] != 34:
         return np.int64(NOT_A_NUMBER), at

@@ -12,19 +12,9 @@ import msgspec
 
 from bot.domain.venue_records import ExecutionRecord, OrderRecord, PositionRecord, WalletRecord
 from bot.venues.bybit.errors import clean
-from bot.venues.bybit.records import (
-    MARKETS,
-    BadRecord,
-    WireExecution,
-    WireOrder,
-    WirePosition,
-    WireWallet,
-    execution_record,
-    order_record,
-    position_record,
-    read_all,
-    wallet_record,
-)
+from bot.venues.bybit.record_fields import MARKETS, BadRecord, read_all
+from bot.venues.bybit.record_shapes import WireExecution, WireOrder, WirePosition, WireWallet
+from bot.venues.bybit.records import execution_record, order_record, position_record, wallet_record
 from bot.venues.bybit.wire import Answer, Pong, Refused
 
 FRAME_BYTES_MAX = 256 << 10

@@ -20,6 +20,7 @@ from bot.domain.orders import (
     CancelOrder,
     ChangeStops,
     Exit,
+    Leg,
     OrderType,
     SubmitOrder,
     TimeInForce,
@@ -40,6 +41,7 @@ _TIMES = {
     TimeInForce.FOK: "FOK",
     TimeInForce.POST_ONLY: "PostOnly",
 }
+_INDICES = {Leg.NET: 0, Leg.LONG: 1, Leg.SHORT: 2}
 _SOURCES = {TriggerSource.LAST: "LastPrice", TriggerSource.MARK: "MarkPrice", TriggerSource.INDEX: "IndexPrice"}
 
 # What cancel-all must be asked for, one by one, to leave nothing: spot's default is plain orders alone.
@@ -113,10 +115,12 @@ def create(order: SubmitOrder, listed: Listed, *, smp: str = "CancelTaker") -> W
         if order.order_type is OrderType.MARKET:
             fields["marketUnit"] = "baseCoin"
         fields["isLeverage"] = 0
+        if order.leg is not Leg.NET:
+            raise ValueError("spot has no positions, and no legs of them")
         if order.reduce_only and order.side is Side.BUY:
             raise ValueError("a spot buy reduces nothing")  # a sell without leverage sells what is owned, no more
     else:
-        fields["positionIdx"] = 0
+        fields["positionIdx"] = _INDICES[order.leg]
         if order.reduce_only:
             fields["reduceOnly"] = True
     fields |= _trigger(order, is_spot=is_spot) | _attached(order, is_spot=is_spot)
@@ -244,9 +248,8 @@ def change_stops(change: ChangeStops, listed: Listed) -> WriteRequest:
         fields["trailingStop"] = plain(_not_negative(change.trailing_distance, "trailing distance"))
     if not fields:
         raise ValueError("a change of exits that changes nothing")
-    return _setting(
-        "/v5/position/trading-stop", {**_head(listed), "tpslMode": "Full", "positionIdx": 0, **fields}, listed.category
-    )
+    head = {**_head(listed), "tpslMode": "Full", "positionIdx": _INDICES[change.leg]}
+    return _setting("/v5/position/trading-stop", head | fields, listed.category)
 
 
 def set_leverage(listed: Listed, leverage: Decimal) -> WriteRequest:
@@ -257,9 +260,9 @@ def set_leverage(listed: Listed, leverage: Decimal) -> WriteRequest:
     )
 
 
-def set_one_way(settle: str = "USDT") -> WriteRequest:
-    """Return the request for one position per symbol, of whichever direction."""
-    return _setting("/v5/position/switch-mode", {"category": "linear", "coin": settle, "mode": 0}, "linear")
+def set_position_mode(listed: Listed, *, is_hedged: bool) -> WriteRequest:
+    """Return the request for one position of a perpetual, of whichever direction, or a long and a short one."""
+    return _setting("/v5/position/switch-mode", {**_head(listed), "mode": 3 if is_hedged else 0}, listed.category)
 
 
 def set_margin_mode(mode: str) -> WriteRequest:

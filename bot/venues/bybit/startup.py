@@ -17,11 +17,21 @@ import msgspec
 
 from bot.domain.answers import Answer
 from bot.domain.instrument import Instrument
+from bot.domain.orders import Leg
+from bot.domain.venue_records import PositionRecord
 from bot.venues.bybit.credentials import Credentials
 from bot.venues.bybit.envelope import NOT_READ, Reply, Unread
 from bot.venues.bybit.instruments import InstrumentFilters
-from bot.venues.bybit.records import BadRecord, WirePosition, position_record
-from bot.venues.bybit.requests import Listed, WriteRequest, set_leverage, set_price_limits_refused
+from bot.venues.bybit.record_fields import BadRecord
+from bot.venues.bybit.record_shapes import WirePosition
+from bot.venues.bybit.records import position_record
+from bot.venues.bybit.requests import (
+    Listed,
+    WriteRequest,
+    set_leverage,
+    set_position_mode,
+    set_price_limits_refused,
+)
 
 Mode = Literal["live", "paper", "monitor"]
 EXPIRY_WARN_NS = 14 * 86_400 * 10**9
@@ -29,7 +39,6 @@ _NEEDED = {"ContractTrade": ("Order", "Position"), "Spot": ("SpotTrade",)}
 _USED = {*_NEEDED, "Derivatives"}
 _MONEY_RIGHTS = ("Withdraw", "AccountTransfer", "SubMemberTransfer", "SubMemberTransferList")
 _UNIFIED = (3, 4, 5, 6)
-_ONE_WAY = 0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +56,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     instruments: Mapping[str, tuple[Listed, Instrument]]  # by our name
     leverage: Mapping[str, Decimal] = {}  # by our name, of perpetuals; what is not here stays as it is
     margin_mode: str = "REGULAR_MARGIN"  # cross
+    is_hedged: bool = False  # perpetuals have a long and a short leg
     allows_unbound_key: bool = False  # live: a key that works from any address is warned of, not refused
 
 
@@ -172,15 +182,21 @@ def moved_limits(settings: UserSettings) -> list[Literal["linear", "spot"]]:
     return moved
 
 
-def judge_position(rows: Sequence[WirePosition], name: str, leverage: Decimal | None) -> list[Finding]:
+def judge_position(
+    rows: Sequence[WirePosition], name: str, leverage: Decimal | None, *, is_hedged: bool = False
+) -> list[Finding]:
     """Return what is wrong with a perpetual's mode and leverage."""
     found = []
     try:
         records = [position_record(row, "linear") for row in rows]
     except BadRecord as error:
         return [Finding(is_fatal=True, line=f"{name}: its position cannot be read: {error}")]
-    if any(record.mode_index != _ONE_WAY for record in records):
-        line = f"{name}: the account is in hedge mode; switch to one-way at the venue, while it is flat"
+    if _is_other_mode(records, is_hedged=is_hedged):
+        is_mode, wanted = ("one-way", "hedge") if is_hedged else ("hedge", "one-way")
+        is_held = any(record.qty for record in records)
+        state, do = ("held", "close it") if is_held else ("flat", "cancel its orders")
+        line = f"{name} is {state} in {is_mode} mode; {do}"
+        line += f" and start again for {wanted} mode, or change execution.position_mode"
         found.append(Finding(is_fatal=True, line=line))
     for record in records:
         if leverage is not None and record.leverage != leverage:
@@ -190,6 +206,10 @@ def judge_position(rows: Sequence[WirePosition], name: str, leverage: Decimal | 
             line = f"{name}: the venue allows nothing but reducing its position; see its risk limit"
             found.append(Finding(is_fatal=False, line=line))
     return found
+
+
+def _is_other_mode(records: Sequence[PositionRecord], *, is_hedged: bool) -> bool:
+    return any((record.leg is not Leg.NET) != is_hedged for record in records)
 
 
 def judge_instrument(filters: InstrumentFilters | None, instrument: Instrument) -> list[Finding]:
@@ -247,7 +267,7 @@ async def check_account(
         found += await _check_limits(asker, setter if may_set else None, wanted)
     for name, (listed, _) in wanted.instruments.items():
         if listed.category == "linear":
-            found += await _check_position(asker, setter if may_set else None, listed, name, wanted.leverage.get(name))
+            found += await _check_position(asker, setter if may_set else None, listed, name, wanted)
     return found
 
 
@@ -287,23 +307,32 @@ async def _check_limits(asker: Asker, setter: Setter | None, wanted: Wanted) -> 
 
 
 async def _check_position(
-    asker: Asker, setter: Setter | None, listed: Listed, name: str, leverage: Decimal | None
+    asker: Asker, setter: Setter | None, listed: Listed, name: str, wanted: Wanted
 ) -> list[Finding]:
-    params = {"category": "linear", "symbol": listed.symbol}
+    """Set a perpetual's mode and leverage where they may be set; what counts is what the venue says afterwards."""
+    params, leverage = {"category": "linear", "symbol": listed.symbol}, wanted.leverage.get(name)
     found: list[Finding] = []
-    rows = await _asked(asker, "/v5/position/list", params, _Positions, found)
-    if rows is None:
-        return found
-    differs = judge_position(rows.list, name, leverage)
-    is_leverage_off = leverage is not None and any("leverage" in each.line for each in differs)
-    if setter is None or leverage is None or not is_leverage_off:
+
+    async def judged() -> list[Finding] | None:
+        rows = await _asked(asker, "/v5/position/list", params, _Positions, found)
+        return None if rows is None else judge_position(rows.list, name, leverage, is_hedged=wanted.is_hedged)
+
+    differs = await judged()
+    if differs is None or setter is None:
+        return found if differs is None else differs
+    if any(f"{name} is flat in " in each.line for each in differs):
+        await setter(set_position_mode(listed, is_hedged=wanted.is_hedged))  # an open order is in its way, too
+        differs = await judged()
+        if differs is None:
+            return found
+    if leverage is None or not any("leverage" in each.line for each in differs):
         return differs
     answer = await setter(set_leverage(listed, leverage))
     if not answer.is_as_asked:
         line = f"{name}: its leverage could not be set to {leverage}: {answer.code} {answer.text}"
         return [*differs, Finding(is_fatal=True, line=line)]
-    rows = await _asked(asker, "/v5/position/list", params, _Positions, found)
-    return found if rows is None else judge_position(rows.list, name, leverage)
+    differs = await judged()
+    return found if differs is None else differs
 
 
 class _Positions(msgspec.Struct):

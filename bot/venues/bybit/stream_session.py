@@ -112,8 +112,8 @@ class StreamSession(ConnectionLife):
     def on_messages(self, connection: int, messages: Iterable[tuple[int, bytes]]) -> list[SessionEffect]:
         """Take messages as (when it was received, the message), in order."""
         for known_ns, raw in messages:
-            self._move_clock(known_ns)
-            if self._is_open(connection):
+            self._now_ns = max(self._now_ns, known_ns)
+            if self._now_ns >= self._check_ns and self._is_open(connection):
                 self._check()
             if not self._is_open(connection):  # one before had it closed, or it is of a connection long gone
                 break
@@ -328,17 +328,19 @@ class StreamSession(ConnectionLife):
             self._frames = []
 
     def _done(self) -> list[SessionEffect]:
-        self._flush()
-        return super()._done()
+        effects, self._effects = self._effects, []
+        if self._frames:
+            effects.append(Deliver(frames=self._frames))
+            self._frames = []
+        return effects
 
 
 def _complete_ns(frame: MarketFrame) -> int:
     """Return the time up to which a topic has told everything, the venue's clock."""
-    match frame:
-        case TradeFrame(trades=[*_, last]):
-            return last.T * _MS
-        case KlineFrame(klines=[*_, last]):
-            return last.start * _MS  # that bar is not finished
+    if isinstance(frame, TradeFrame) and frame.trades:
+        return frame.trades[-1].T * _MS
+    if isinstance(frame, KlineFrame) and frame.klines:
+        return frame.klines[-1].start * _MS  # that bar is not finished
     return frame.ts_ns
 
 

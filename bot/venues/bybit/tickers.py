@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bot.domain.instrument import Instrument
+from bot.domain.market import TickerBatch
 from bot.venues.bybit.decode import refuse
 from bot.venues.bybit.numbers import NOT_POSITIVE, REASONS, TOO_LARGE, Grid, grid_of, nearest, units_of
-from bot.venues.bybit.rows import TickerBatch
 from bot.venues.bybit.wire import Refused, TickerFrame
 
 _MS = 1_000_000

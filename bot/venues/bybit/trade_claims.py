@@ -90,9 +90,10 @@ class TradeClaims:
                 while len(self._minutes) > _MINUTES_KEPT:
                     del self._minutes[min(self._minutes)]
             minute.add(ts_ns, steps)
-        waiting, self._unmet = self._unmet, []
-        for claim in waiting:
-            self._judge(claim)
+        if self._unmet:
+            waiting, self._unmet = self._unmet, []
+            for claim in waiting:
+                self._judge(claim)
 
     def hear(self, claim: Claim) -> None:
         """Hold a claim against what has come."""

@@ -151,11 +151,12 @@ class TradeGate:
     # --- events -------------------------------------------------------------------------------------------------------
 
     def on_trades(self, batch: TradeBatch, ids: list[str]) -> None:
-        """Take trades of the stream."""
-        if self.is_open:
-            late_ns = self._late_ns(batch)
+        """Take trades of the stream, at least one."""
+        if self.phase is Phase.OPEN:
+            times: list[int] = batch.ts_ns.tolist()
+            late_ns = self._late_ns(times)
             if late_ns is None:
-                self._admit(batch, ids)
+                self._admit(batch, ids, times)
             else:
                 self._lose(late_ns, late_ns + 1, batch, ids)
             return
@@ -243,7 +244,7 @@ class TradeGate:
         after = [*late, *trades[max(at, 0) :]]
         known, known_ids = self._compose(after)
         self._tries = 0
-        overdue_ns = self._late_ns(known)
+        overdue_ns = self._late_ns(known.ts_ns.tolist())
         if at >= 0 and not late and not is_short and self._lost is None and overdue_ns is None:
             self._open(known, known_ids, now_ns)
             return
@@ -274,11 +275,12 @@ class TradeGate:
 
     # --- passing ------------------------------------------------------------------------------------------------------
 
-    def _admit(self, batch: TradeBatch, ids: list[str]) -> None:
+    def _admit(self, batch: TradeBatch, ids: list[str], times: list[int]) -> None:
         """Let trades pass, but for those of a minute that has to wait."""
-        if self._awaits_close and int(batch.ts_ns.max(initial=0)) >= self._minute_end_ns:
-            batch, ids = self._next.keep(batch, ids, self._minute_end_ns)
-        if len(batch):
+        end_ns = self._minute_end_ns
+        if max(times) >= end_ns and self._awaits_close:
+            batch, ids = self._next.keep(batch, ids, end_ns)
+        if ids:
             self._pass(batch, ids[-1])
         self._admit_next()
 
@@ -310,11 +312,11 @@ class TradeGate:
             self._claims.meet(batch)
             self._passed.append(self._numbered(batch))
 
-    def _late_ns(self, batch: TradeBatch) -> int | None:
+    def _late_ns(self, times: list[int]) -> int | None:
         """Return the time of a trade that comes after its bar has closed, None where there is none."""
-        if not len(batch) or not self._anchor:
+        if not times or not self._anchor:
             return None
-        first_ns = int(batch.ts_ns.min())
+        first_ns = min(times)
         close_ns = (first_ns // self._step_ns + 1) * self._step_ns + self._lateness_ns
         return first_ns if close_ns <= max(self._anchor_ns, self._watermark_ns) else None
 
