@@ -19,7 +19,7 @@ from bot.core.filters import TRADING, FiltersTold
 from bot.core.marks import MarkSeries
 from bot.core.orders import Notice, Wish
 from bot.core.risk import Mark
-from bot.core.submission.desk import LiveDesk, Work
+from bot.core.submission.desk import LiveDesk
 from bot.core.submission.messages import (
     AccountBalanced,
     AccountCompared,
@@ -27,12 +27,14 @@ from bot.core.submission.messages import (
     Answered,
     ClockTold,
     HomeMessage,
+    KeyRefused,
     LinkChanged,
     LookedUp,
     PositionSeen,
     QuoteTold,
 )
 from bot.core.submission.requests import Send, can_rest
+from bot.core.submission.work import Work
 from bot.domain.answers import Answer, AnswerKind, Cause
 from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument
@@ -216,7 +218,9 @@ class LiveExecutor:
                 self._marks[message.instrument.name].extend(message, now_ns)
             case Answered():
                 await self._carry_out(desk.answered(message.request, message.attempt, message.answer, now_ns))
-                await self._mind_the_key(message.answer, now_ns)
+                answer = message.answer
+                if answer.kind is AnswerKind.REFUSED and answer.cause is Cause.KEY:
+                    await self._key_refused(answer.code, answer.text, now_ns)
             case AccountTold():
                 told = Work()  # in one transaction: a fill and its fee in another coin, or hundreds of cancels
                 for event in message.events:
@@ -236,6 +240,8 @@ class LiveExecutor:
                 self._hear_clock(message)
             case LinkChanged():
                 await self._link_changed(message, now_ns)
+            case KeyRefused():
+                await self._key_refused(message.code, message.text, now_ns)
             case QuoteTold():
                 self._quotes[message.instrument] = message
             case FiltersTold():
@@ -295,14 +301,13 @@ class LiveExecutor:
         else:
             self._strategy.deliver(notice)
 
-    async def _mind_the_key(self, answer: Answer, now_ns: int) -> None:
+    async def _key_refused(self, code: str, text: str, now_ns: int) -> None:
         """Halt the account, once, where the venue refuses the key: no order will pass until a person has seen to it."""
-        if answer.kind is not AnswerKind.REFUSED or answer.cause is not Cause.KEY or self._is_key_refused:
-            return
-        self._is_key_refused = True
-        why = f"the venue refuses the key: {answer.code} {answer.text}"
-        log.error("key.refused", code=answer.code, text=answer.text)
-        await self._carry_out(self.desk.halt(why, self._marks_at(now_ns), now_ns))
+        if not self._is_key_refused:
+            self._is_key_refused = True
+            log.error("key.refused", code=code, text=text)
+            why = f"the venue refuses the key: {code} {text}".strip()
+            await self._carry_out(self.desk.key_refused(why, self._marks_at(now_ns), now_ns))
 
     # --- what is due ------------------------------------------------------------------------------------------------
 
@@ -474,8 +479,8 @@ class LiveExecutor:
             live = state.live[name]
             if any(each in state.closing for each in live):
                 continue
-            if not state.closable_qty(name) and not live:
-                if self._is_ready:  # until the account was compared, what looks flat may not be
+            if not state.closable_legs(name) and not live:
+                if self._is_ready and name not in state.touched:  # until it was compared, what looks flat may not be
                     await self._carry_out(self.desk.end_flatten(name, "it is flat", now_ns))
                 continue
             await self._carry_out(self.desk.close(name, why, self._marks_at(now_ns), now_ns))

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from bot.actors.tape_rows import tape_rows
 from bot.core.equity import ProfitCurve
 from bot.domain.errors import StorageError
 from bot.domain.instrument import Instrument
@@ -225,15 +226,4 @@ class _Line:
         return [self._rows(each, *self.curve.peek(each.close_ns, each.close_ticks)) for each in self._waiting]
 
     def _rows(self, bars: BarBatch, position: np.ndarray, profit: np.ndarray) -> TapeRows:
-        prices = self._instrument.prices
-        return TapeRows(
-            instrument=self._instrument.name,
-            close_ns=bars.close_ns,
-            open=prices(bars.open_ticks),
-            high=prices(bars.high_ticks),
-            low=prices(bars.low_ticks),
-            close=prices(bars.close_ticks),
-            volume=self._instrument.qtys(bars.volume_steps),
-            position=position,
-            profit=profit,
-        )
+        return tape_rows(self._instrument, bars, position, profit)

@@ -1,6 +1,6 @@
 """Trades, or smaller bars, to closed bars of every time scale, in one pass.
 
-The rules, each with its test in `tests/unit/test_bars.py`:
+The rules, each with its test in `tests/unit/test_bars*.py`:
 
 * Intervals are half open, [open, open + scale), and aligned to the epoch: a trade exactly on a minute opens it.
 * A bar closes when the watermark (the newest trade time seen, or an explicit one) reaches its close plus `lateness`,

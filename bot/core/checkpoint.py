@@ -126,6 +126,7 @@ def restore(checkpoint: Checkpoint, state: MoneyState, journal: RequestJournal) 
     state.orders.update({order.request.client_order_id: order for order in checkpoint.orders})
     for name, live in checkpoint.live:
         state.live[name].update({order: state.orders[order] for order in live})
+    state.owing.update((name, 0) for name, order in state.orders.items() if order.owed_qty and not order.is_live)
     state.strategy_of.update(checkpoint.strategy_of)
     state.closing.update(checkpoint.closing)
     state.worked.update(checkpoint.worked)

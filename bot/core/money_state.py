@@ -4,10 +4,11 @@
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from bot.core.books import Books
+from bot.core.execution.legs import leg_of
 from bot.core.execution.strategy_books import StrategyBooks
 from bot.core.live_orders import LiveOrders
 from bot.core.order import Order
@@ -19,7 +20,8 @@ from bot.core.trading_state import Cause, Latch, TradingState, Why
 from bot.domain.account import ZERO, Position
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import DoubtOpened, DoubtResolved, IntentDropped, LedgerEntry, RequestSigned
-from bot.domain.orders import StopsChanged, SubmitOrder
+from bot.domain.orders import Leg, OrderFilled, StopsChanged, SubmitOrder
+from bot.domain.venue_records import PositionRecord
 
 _FORGET_AFTER_NS = 24 * 3_600_000_000_000  # a done order is kept this long for events that come late
 
@@ -33,6 +35,7 @@ class MoneyState:
         protections: watch the account.
         strategies: who trades, where they are several with books of their own.
         sends_max: how many of the newest sends are remembered, for the gate's rate.
+        hedged: instruments of which the venue keeps a long and a short leg.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class MoneyState:
         protections: Protections,
         sends_max: int,
         strategies: Sequence[str] = (),
+        hedged: Collection[str] = (),
     ) -> None:
         self.instruments = instruments
         self.portfolio = portfolio
@@ -62,6 +66,10 @@ class MoneyState:
         self.decisions = 0
         self.crossings = 0  # how often wishes of several strategies have met
         self.doubts: dict[str, set[str]] = {}  # by instrument, requests of which nobody knows what came of them
+        self.hedged = frozenset(hedged)
+        self.owing: dict[str, int] = {}  # orders that are done, and since when executions of them are to come
+        self.torn: dict[str, dict[Leg, Decimal]] = {}  # both legs, where the venue was seen to hold both; not on disk
+        self.touched: dict[str, int] = {}  # where somebody else has traded since the legs were seen, and when; likewise
 
         self.flattening: dict[str, str] = {}  # instruments that a person wants flat, and why
         self.signed_until_ms = 0  # the venue's clock
@@ -81,6 +89,45 @@ class MoneyState:
             return held
         qty = known.round_qty(held)
         return qty if abs(qty) >= known.qty_min else ZERO
+
+    def closable_legs(self, instrument: str) -> list[tuple[Leg, Decimal]]:
+        """Return what is to be closed for the account to be flat there: leg, and signed quantity."""
+        both = self.torn.get(instrument)
+        if both is not None:
+            return [(leg, qty if leg is Leg.LONG else -qty) for leg, qty in both.items() if qty]
+        qty = self.closable_qty(instrument)
+        if not qty:
+            return []
+        return [(leg_of(qty) if instrument in self.hedged else Leg.NET, qty)]
+
+    def owing_of(self, instrument: str) -> tuple[Order, ...]:
+        """Return the orders that are done, and of which executions are to come all the same."""
+        if not self.owing:
+            return ()
+        owing = [self.orders[name] for name in sorted(self.owing)]
+        return tuple(order for order in owing if order.request.instrument == instrument)
+
+    def may_fill(self, instrument: str) -> tuple[Order, ...]:
+        """Return the orders of which an execution may still come."""
+        return (*self.live[instrument].values(), *self.owing_of(instrument))
+
+    def see_legs(self, positions: Iterable[PositionRecord], began_ns: int) -> None:
+        """Take note of where the venue holds both legs, by what was asked for from `began_ns` on."""
+        self.touched = {name: at_ns for name, at_ns in self.touched.items() if at_ns >= began_ns}
+        seen: dict[str, dict[Leg, Decimal]] = {}
+        for position in positions:
+            if position.instrument in self.hedged and position.qty:
+                legs = seen.setdefault(position.instrument, {})
+                legs[position.leg] = legs.get(position.leg, ZERO) + abs(position.qty)
+        self.torn = {name: legs for name, legs in seen.items() if Leg.LONG in legs and Leg.SHORT in legs}
+
+    def move_leg(self, order: SubmitOrder, fill: OrderFilled) -> None:
+        """Follow an execution of ours where the venue holds both legs, until it holds one."""
+        both = self.torn[fill.instrument]
+        qty = both.get(order.leg, ZERO)
+        both[order.leg] = max(qty - fill.qty, ZERO) if order.reduce_only else qty + fill.qty
+        if not all(both.values()):
+            del self.torn[fill.instrument]
 
     def hold(self, instrument: str) -> Latch | None:
         """Return what keeps the gate from letting entries pass: a latch, or a doubt; None where all is open."""
@@ -135,6 +182,10 @@ class MoneyState:
             return
         self.closing.discard(name)
         self.worked.discard(name)
+        if order.owed_qty:
+            self.owing.setdefault(name, now_ns)
+        elif self.owing:
+            self.owing.pop(name, None)
         if live.pop(name, None) is not None:
             self.done.append((now_ns, name))
         while self.done and self.done[0][0] < self.forget_before_ns(now_ns):
@@ -142,6 +193,7 @@ class MoneyState:
             done = self.orders.get(forgotten)
             if done is not None and not done.is_live:  # it is gone where it was done twice: a raise opened it again
                 del self.orders[forgotten], self.strategy_of[forgotten]
+                self.owing.pop(forgotten, None)
                 if self.strategy_books is not None:
                     self.strategy_books.shares.pop(forgotten, None)
 
@@ -163,6 +215,8 @@ class MoneyState:
 
     def follow_stops(self, event: StopsChanged) -> bool:
         """Take the venue's word for what it keeps; return whether it is news."""
+        if (event.leg is not Leg.NET) != (event.instrument in self.hedged):
+            return False  # of another position mode: the next comparison tells a person
         held = self.stops[event.instrument]
         now = self.stops[event.instrument] = follow(held, event)
         if not now.is_empty:
@@ -190,12 +244,13 @@ class MoneyState:
                 worst = worst_case_qty(position, live.claims() or live.values(), has_stops=name in self.has_stops)
                 others += worst * mark.price
         mine = self.live.get(instrument)
-        own = () if mine is None else tuple(order for name, order in mine.items() if name != without)
+        others_of = {} if mine is None else dict(mine)
+        others_of.pop(without, None)
         flat = Position(instrument=instrument)
         return Book(
             equity=equity,
             position=self.portfolio.positions.get(instrument, flat),
-            live=own,
+            live=tuple(others_of.values()),
             others_notional=others,
             recent_sends_ns=tuple(self.sends_ns),
             now_ns=now_ns,

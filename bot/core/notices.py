@@ -72,7 +72,12 @@ def notice_of(entry: LedgerEntry) -> Notice | None:
             return _notice(entry, "order.dropped", Severity.INFO, text, entry.instrument)
         case RiskDenied():
             return _notice(
-                entry, "order.denied", Severity.INFO, f"{entry.code}: {entry.detail}", entry.instrument, code=entry.code
+                entry,
+                "order.denied",
+                Severity.INFO,
+                f"an order was refused by the gate, {entry.code}: {entry.detail}",
+                entry.instrument,
+                code=entry.code,
             )
         case AlertRaised():
             text = f"{entry.code}: {entry.detail}"

@@ -97,6 +97,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     filled_qty: Decimal = Decimal(0)
     filled_value: Decimal = Decimal(0)  # quote currency
     trade_ids: frozenset[str] = frozenset()
+    owed_qty: Decimal = Decimal(0)  # of what is done: has filled by the venue's word, and was not told as executions
 
     @property
     def is_live(self) -> bool:
@@ -178,6 +179,8 @@ def apply(order: Order, event: OrderEvent) -> Order:
     is_accepted = order.is_accepted or isinstance(event, OrderAccepted)
     if status is order.status and is_accepted == order.is_accepted:
         return order  # resent, so no news
+    if isinstance(event, OrderCanceled) and status is Status.CANCELED and event.owed_qty:
+        order = replace(order, owed_qty=event.owed_qty)
     return replace(order, status=status, is_accepted=is_accepted)
 
 
@@ -188,6 +191,8 @@ def _fill(order: Order, fill: OrderFilled) -> Order:
     filled_qty = order.filled_qty + fill.qty
     if filled_qty > _most(order):
         raise InvariantBroken(f"{order.request.client_order_id}: filled {filled_qty} of {order.qty}")
+    if order.owed_qty:
+        order = replace(order, owed_qty=max(order.owed_qty - fill.qty, Decimal(0)))
     # A fill may precede the ack or follow a cancel: it matched first, and it is real money.
     return replace(
         order,

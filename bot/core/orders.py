@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from bot.core.execution.chase import Chase, Step, View
 from bot.core.execution.execution import Execution
+from bot.core.execution.legs import leg_of, on_leg
 from bot.core.execution.policy import MARKETABLE, ExecutionPolicy
 from bot.core.execution.strategy_books import NET, OUTSIDE
 from bot.core.execution.told import crossed, part_of
@@ -20,7 +21,7 @@ from bot.core.money_state import MoneyState
 from bot.core.order import Order, apply, ask_amendment
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
-from bot.core.risk import Denial, Mark, RiskLimits, judge, judge_amendment, judge_stops
+from bot.core.risk import Book, Denial, Mark, RiskLimits, judge, judge_amendment, judge_stops
 from bot.core.stops import Stops
 from bot.core.submission.ids import ClientOrderIds as ClientOrderIds
 from bot.core.trading_state import Cause, TradingState
@@ -55,6 +56,7 @@ from bot.domain.orders import (
     FeePaid,
     ForeignFilled,
     FundingPaid,
+    Leg,
     OrderFilled,
     OrderType,
     PlaceOrder,
@@ -120,6 +122,7 @@ class Orders:
         execution: how targets are reached.
         strategies: who trades; with several, each has a book of its own.
         is_restorable: record besides whatever it takes to take the run up again from its entries (paper, live).
+        is_hedged: the account is in hedge mode: its perpetuals have a long and a short leg.
     """
 
     def __init__(
@@ -133,6 +136,7 @@ class Orders:
         execution: ExecutionPolicy = MARKETABLE,
         strategies: Sequence[str] = (),
         is_restorable: bool = False,
+        is_hedged: bool = False,
     ) -> None:
         self._instruments = dict(instruments)
         self._portfolio = portfolio
@@ -148,6 +152,7 @@ class Orders:
             protections=self._protections,
             sends_max=limits.orders_per_second_max,
             strategies=strategies,
+            hedged=[name for name, each in self._instruments.items() if is_hedged and each.kind != "spot"],
         )
         self._shared = self.state.strategy_books
         self._books = self.state.books
@@ -243,7 +248,11 @@ class Orders:
         self.state.keep(after, now_ns)
         self._execution.poke(event.instrument, now_ns)
         if isinstance(event, OrderFilled):
+            if event.instrument in self.state.torn:
+                self.state.move_leg(after.request, event)
             entries = self._books.fill(event, is_first=not before.filled_qty, order=after, now_ns=now_ns)
+            if self._shared is None and not self.state.owing and event.instrument not in self.state.hedged:
+                self._execution.drop_if_reached(after, self.position_qty(event.instrument))
             return self._booked(event, entries, now_ns, order=after)
         return Effects(
             record=[OrderReported(ts_ns=now_ns, status=after.status, event=event)],
@@ -265,6 +274,13 @@ class Orders:
     def leave_targets(self, why: str, now_ns: int) -> None:
         """Want nothing more than what is held: `work` takes back what rests for a target."""
         self._execution.leave_all(why, now_ns)
+
+    def forget_owing(self, before_ns: int, now_ns: int) -> None:
+        """Wait no longer for executions that were to come before then: all that there were have been asked for."""
+        for name, since_ns in list(self.state.owing.items()):
+            if since_ns < before_ns:
+                del self.state.owing[name]
+                self._execution.poke(self._orders[name].request.instrument, now_ns)
 
     def is_working(self, instrument: str) -> bool:
         """Return whether an instrument's target is not reached yet."""
@@ -420,6 +436,9 @@ class Orders:
             orders=self._orders,
             mark=marks.get(name),
             now_ns=now_ns,
+            is_hedged=name in self.state.hedged,
+            owing=self.state.owing_of(name),
+            is_doubtful=name in self.state.doubts,
         )
         for step in chase.step(view):
             if not is_decided:
@@ -527,11 +546,18 @@ class Orders:
         client_order_id, number = self._ids.next(strategy)
         order = SubmitOrder(client_order_id=client_order_id, order_number=number, **asked)  # type: ignore[arg-type]
         mark = marks.get(order.instrument)
+        book = self.state.book(order.instrument, marks, now_ns)
+        if order.instrument in self.state.hedged:
+            placed = self._on_leg(order, book)
+            if isinstance(placed, str):
+                self._deny(order.instrument, (Denial.OTHER_LEG, placed), now_ns, effects)
+                return Denial.OTHER_LEG, placed
+            order, book = placed
         denial = judge(
             order,
             instrument=self._instruments.get(order.instrument),
             mark=mark,
-            book=self.state.book(order.instrument, marks, now_ns),
+            book=book,
             limits=self._limits,
             hold=None if is_rule else self.state.hold(order.instrument),
         )
@@ -548,6 +574,15 @@ class Orders:
             effects.record.append(self._shared.share(sent, self._live[order.instrument].values(), now_ns))
         effects.send.append(order)
         return sent
+
+    def _on_leg(self, order: SubmitOrder, book: Book) -> tuple[SubmitOrder, Book] | str:
+        """Return an order of an instrument in hedge mode on its leg, and what it is judged by; or why it cannot be."""
+        name = order.instrument
+        if order.leg is Leg.NET:
+            placed = on_leg(order, book.position.qty, self.state.may_fill(name))
+            return placed if isinstance(placed, str) else (placed, book)
+        held = dict(self.state.closable_legs(name))  # a rule closes a leg: it is the leg that it is held against
+        return order, replace(book, position=replace(book.position, qty=held.get(order.leg, ZERO)))
 
     def _deny(self, instrument: str, denial: tuple[Denial, str], now_ns: int, effects: Effects) -> None:
         code, detail = denial
@@ -621,6 +656,7 @@ class Orders:
             take_profit=wish.take_profit,
             stop_loss=wish.stop_loss,
             trailing_distance=wish.trailing_distance,
+            leg=leg_of(self.position_qty(wish.instrument)) if wish.instrument in self.state.hedged else Leg.NET,
         )
         mark = marks.get(wish.instrument)
         denial = judge_stops(
@@ -695,27 +731,25 @@ class Orders:
     ) -> None:
         """Send what closes one position; `why` is its reason, the latch in force where none is given."""
         instrument = self._instruments[name]
-        left = self.state.closable_qty(name)
-        if not left or any(key in self.state.closing for key in self._live[name]):
+        legs = self.state.closable_legs(name)
+        if not legs or any(key in self.state.closing for key in self._live[name]):
             return
         self._execution.leave(name, "a rule closes the position", now_ns)
-        side = Side.SELL if left > 0 else Side.BUY
         flat = Target(instrument=name, qty=ZERO)
         if why:
             self._decide_because(name, flat, trigger="rule", reason=why, now_ns=now_ns, effects=effects)
         else:
             self._decide(name, flat, now_ns, effects)
-        left = abs(left)
-        while left > 0:
-            qty = min(left, instrument.qty_max)
-            left -= qty
+        parts = [(leg, qty, part) for leg, qty in legs for part in _parts(abs(qty), instrument.qty_max)]
+        for leg, qty, part in parts:
             self._send(
                 strategy=RISK,
                 instrument=name,
-                side=side,
+                side=Side.SELL if qty > 0 else Side.BUY,
                 order_type=OrderType.MARKET,
-                qty=qty,
+                qty=part,
                 reduce_only=True,
+                leg=leg,
                 marks=marks,
                 now_ns=now_ns,
                 effects=effects,
@@ -820,6 +854,15 @@ class Orders:
         if isinstance(event, StopsChanged) and not self.state.follow_stops(event):
             return Effects()  # a repeat, or overtaken, or the same for a position of another size
         return Effects(record=[StopsReported(ts_ns=now_ns, event=event)], publish=[Notice(order=None, event=event)])
+
+
+def _parts(qty: Decimal, qty_max: Decimal) -> list[Decimal]:
+    """Return a quantity in as many as it takes for none to be above the most."""
+    parts = []
+    while qty > 0:
+        parts.append(min(qty, qty_max))
+        qty -= parts[-1]
+    return parts
 
 
 def _entries(live: Iterable[Order], position: Decimal) -> list[Order]:

@@ -12,11 +12,13 @@ from enum import StrEnum
 
 import msgspec
 
+from bot.core.execution.legs import leg_of
 from bot.core.money_state import MoneyState
 from bot.core.order import Order
 from bot.core.submission.ids import parse_id
 from bot.domain.account import ZERO
 from bot.domain.instrument import Side
+from bot.domain.orders import Leg
 from bot.domain.venue_records import OrderRecord, Origin, PositionRecord, WalletRecord
 
 _BALANCE_TOLERANCE = Decimal("1e-6")  # quote currency: what the venue rounds each booking to, summed over a day
@@ -39,6 +41,7 @@ class Remedy(StrEnum):
 
     LOOK_UP = "look_up"  # the order
     LOOK_UP_FILLS = "look_up_fills"  # of the instrument's orders
+    LOOK_AGAIN = "look_again"  # in a moment: what is new may be no more than news on its way
     CANCEL = "cancel"  # the order
     HOLD_BACK = "hold_back"  # the instrument, until a person has looked
     REDUCE_ACCOUNT = "reduce_account"  # only exits anywhere, until a person has looked
@@ -57,26 +60,26 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_healing(self) -> bool:
         """Return whether the remedy explains the difference, or will."""
-        return self.remedy in (Remedy.LOOK_UP, Remedy.LOOK_UP_FILLS, Remedy.CANCEL)
+        return self.remedy in (Remedy.LOOK_UP, Remedy.LOOK_UP_FILLS, Remedy.LOOK_AGAIN, Remedy.CANCEL)
 
 
 class Reconciler:
-    """Compares, and remembers what it found the last time: what is new may be no more than news on its way.
+    """Compares, and remembers what it found before: what is new may be no more than news on its way.
 
     Args:
         environment: the letter of this bot's ids.
         currency: the account's.
-        young_ns: orders, and movements, that are younger than so long are not judged.
+        young_ns: movements that are younger than so long are not judged, and differences not acted upon.
     """
 
     def __init__(self, *, environment: str, currency: str = "USDT", young_ns: int = 2_000_000_000) -> None:
         self._environment = environment
         self._currency = currency
         self._young_ns = young_ns
-        self._hedged: set[str] = set()  # instruments whose other mode a person has been told of
-        self._positions: dict[str, tuple[Decimal, Decimal]] = {}  # differences of the last time: ours, theirs
-        self._balances: dict[str, Decimal] = {}  # the same, by currency
-        self._open_there: set[str] = set()  # the same: orders that are open there alone
+        self._switched: set[str] = set()  # instruments whose other mode a person has been told of
+        self._positions: dict[str, tuple[tuple[Decimal, Decimal], int]] = {}  # differing: ours, theirs; since when
+        self._balances: dict[str, tuple[Decimal, int]] = {}  # the same, by currency
+        self._open_there: dict[str, int] = {}  # the same: orders that are open there alone
         self._told: set[str] = set()  # foreign orders, and differences in coins that are not traded
 
     def compare(
@@ -104,15 +107,15 @@ class Reconciler:
     def _orders(self, state: MoneyState, snapshot: VenueSnapshot, in_flight: frozenset[str]) -> list[Finding]:
         found = []
         there: set[str] = set()
-        before, self._open_there = self._open_there, set()
+        before, self._open_there = self._open_there, {}
         for record in snapshot.open_orders:
             name = record.client_order_id
             order = state.orders.get(name) if name else None
             if order is not None:
                 there.add(name)
                 if not order.is_live:
-                    self._open_there.add(name)
-                    found.append(_open_there(order, record, is_old=name in before))
+                    since_ns = self._open_there[name] = before.get(name, snapshot.began_ns)
+                    found.append(_open_there(order, record, is_old=self._is_old(since_ns, snapshot)))
             elif record.origin is Origin.USER or name:
                 found += self._judge_foreign(record)
         for live in state.live.values():
@@ -155,15 +158,10 @@ class Reconciler:
     def _judge_positions(
         self, state: MoneyState, snapshot: VenueSnapshot, moved_ns: Mapping[str, int]
     ) -> list[Finding]:
+        found = self._judge_legs(state, snapshot)
         theirs: dict[str, Decimal] = {}
-        found = []
-        for position in snapshot.positions:
-            name = position.instrument
-            theirs[name] = theirs.get(name, ZERO) + position.qty
-            if position.mode_index and name in state.instruments and name not in self._hedged:
-                self._hedged.add(name)
-                line = f"{name} has been switched to hedge mode: what is long and what is short there do not cancel out"
-                found.append(Finding(code="POSITION_MODE", instrument=name, line=line, remedy=Remedy.HOLD_BACK))
+        for position in snapshot.positions:  # in hedge mode there are two of an instrument
+            theirs[position.instrument] = theirs.get(position.instrument, ZERO) + position.qty
         before, self._positions = self._positions, {}
         for name in sorted(state.portfolio.positions.keys() | theirs.keys()):
             held = state.portfolio.positions.get(name)
@@ -172,16 +170,40 @@ class Reconciler:
                 continue  # it is in the wallet
             if here == there or moved_ns.get(name, 0) > snapshot.began_ns - self._young_ns:
                 continue
-            self._positions[name] = here, there
+            known, since_ns = before.get(name, (None, 0))
+            is_known = known == (here, there)
+            since_ns = since_ns if is_known else snapshot.began_ns
+            self._positions[name] = (here, there), since_ns
             line = f"of {name} we hold {here:f}, and the venue says {there:f}"
-            is_old = before.get(name) == (here, there)
+            code, remedy = "POSITION_DIFFERS", Remedy.LOOK_AGAIN if is_known else Remedy.LOOK_UP_FILLS
             if held is None:
-                found.append(Finding(code="FOREIGN_POSITION", instrument=name, line=line, remedy=Remedy.ALERT))
-            elif is_old:
-                found.append(Finding(code="POSITION_DIFFERS", instrument=name, line=line, remedy=Remedy.HOLD_BACK))
-            else:
-                found.append(Finding(code="POSITION_DIFFERS", instrument=name, line=line, remedy=Remedy.LOOK_UP_FILLS))
+                code, remedy = "FOREIGN_POSITION", Remedy.ALERT
+            elif self._is_old(since_ns, snapshot):
+                remedy = Remedy.HOLD_BACK
+            found.append(Finding(code=code, instrument=name, line=line, remedy=remedy))
         return found
+
+    def _judge_legs(self, state: MoneyState, snapshot: VenueSnapshot) -> list[Finding]:
+        """Return where the position mode is another than ours, and where both legs are open."""
+        found = []
+        for position in snapshot.positions:
+            name, is_hedged = position.instrument, position.leg is not Leg.NET
+            traded = state.instruments.get(name)
+            if traded is None or traded.kind == "spot" or name in self._switched:  # spot has symbols of perpetuals
+                continue
+            if is_hedged != (name in state.hedged):
+                self._switched.add(name)
+                what = "hedge mode: what is long and what is short there do not cancel out"
+                line = f"{name} has been switched to {what if is_hedged else 'one-way mode'}"
+                found.append(Finding(code="POSITION_MODE", instrument=name, line=line, remedy=Remedy.HOLD_BACK))
+        for name, legs in sorted(state.torn.items()):
+            line = f"of {name} the venue holds {legs[Leg.LONG]:f} long and {legs[Leg.SHORT]:f} short side by side"
+            found.append(Finding(code="BOTH_LEGS", instrument=name, line=line, remedy=Remedy.HOLD_BACK))
+        return found
+
+    def _is_old(self, since_ns: int, snapshot: VenueSnapshot) -> bool:
+        """Return whether a difference has stood for so long that nothing on its way explains it."""
+        return since_ns <= snapshot.began_ns - self._young_ns
 
     def _judge_wallet(
         self, state: MoneyState, snapshot: VenueSnapshot, wallet: WalletRecord, moved_ns: Mapping[str, int]
@@ -200,12 +222,13 @@ class Reconciler:
                 continue
             if is_cash and _is_split_otherwise(state, snapshot, here - there):
                 continue
-            self._balances[currency] = here - there
-            known = before.get(currency)
-            is_old = known is not None and abs(known - (here - there)) <= _BALANCE_TOLERANCE
+            known, since_ns = before.get(currency, (None, 0))
+            is_known = known is not None and abs(known - (here - there)) <= _BALANCE_TOLERANCE
+            since_ns = since_ns if is_known else snapshot.began_ns
+            self._balances[currency] = here - there, since_ns
             line = f"{'cash' if is_cash else 'the wallet'} is {here:f} {currency} here, and {there:f} at the venue"
-            if not is_old:
-                remedy = Remedy.LOOK_UP_FILLS
+            if not self._is_old(since_ns, snapshot):
+                remedy = Remedy.LOOK_AGAIN if is_known else Remedy.LOOK_UP_FILLS
             elif is_cash:
                 remedy = Remedy.REDUCE_ACCOUNT
             elif name:
@@ -225,18 +248,24 @@ def _is_split_otherwise(state: MoneyState, snapshot: VenueSnapshot, difference: 
 
     Executions that came in another order have closed other parts of a position: more profit here is a dearer rest.
     """
-    cost, tolerance, is_held = ZERO, _BALANCE_TOLERANCE, False
-    for position in snapshot.positions:
-        held = state.portfolio.positions.get(position.instrument)
-        if held is None or not position.qty:
+    cost, tolerance = ZERO, _BALANCE_TOLERANCE
+    qtys: dict[str, Decimal] = {}
+    for position in snapshot.positions:  # of an instrument there may be two
+        name = position.instrument
+        if name not in state.portfolio.positions or not position.qty:
             continue
-        if held.qty != position.qty or position.entry_price is None:
+        if position.entry_price is None:
             return False
-        is_held = True
         theirs = position.qty * position.entry_price
-        cost += held.entry_value - theirs
+        cost -= theirs
         tolerance += abs(theirs) * _ENTRY_TOLERANCE
-    return is_held and abs(difference - cost) <= tolerance
+        qtys[name] = qtys.get(name, ZERO) + position.qty
+    for name, qty in qtys.items():
+        held = state.portfolio.positions[name]
+        if held.qty != qty:
+            return False
+        cost += held.entry_value
+    return bool(qtys) and abs(difference - cost) <= tolerance
 
 
 def unprotected(state: MoneyState, instrument: str) -> bool:
@@ -248,7 +277,8 @@ def unprotected(state: MoneyState, instrument: str) -> bool:
     if not qty:
         return False
     stops = state.stops[instrument]
-    if stops.stop_loss is not None or stops.trailing_distance is not None:
+    is_of_it = stops.leg is Leg.NET or stops.leg is leg_of(qty)
+    if is_of_it and (stops.stop_loss is not None or stops.trailing_distance is not None):
         return False
     closing = Side.SELL if qty > 0 else Side.BUY
     return not any(
@@ -273,12 +303,14 @@ def _orphans(state: MoneyState, there: set[str]) -> list[Finding]:
     """Return exits that rest with nothing left to exit from."""
     found = []
     for instrument, live in state.live.items():
-        if state.position_qty(instrument) or not live:
+        held = state.position_qty(instrument)
+        if not live or (held and instrument not in state.hedged) or instrument in state.torn:
             continue
-        if any(not order.request.reduce_only for order in live.values()):
-            continue  # what may open the position first
+        opening = {order.request.leg for order in live.values() if not order.request.reduce_only}
         for name, order in live.items():
-            if name in there and not order.cancel_requested:
+            if not order.request.reduce_only or order.request.leg in opening:
+                continue  # there may first be a position
+            if name in there and not order.cancel_requested and not held * order.request.side.sign < 0:
                 line = f"{name} would reduce a position of {instrument} that is flat"
                 found.append(
                     Finding(

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 
-from bot.domain.orders import ChangeStops, Exit, StopsChanged
+from bot.domain.orders import ChangeStops, Exit, Leg, StopsChanged
 
 
 class Stops(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +14,7 @@ class Stops(msgspec.Struct, frozen=True, kw_only=True):
     stop_loss: Decimal | None = None
     trailing_distance: Decimal | None = None  # behind the best price since
     ts_event_ns: int = 0  # since when, the venue's clock
+    leg: Leg = Leg.NET  # whose they are
 
     @property
     def is_empty(self) -> bool:
@@ -22,7 +23,8 @@ class Stops(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_like(self, other: "Stops") -> bool:
         """Return whether both keep the same, whenever that began."""
-        return (self.take_profit, self.stop_loss, self.trailing_distance) == (
+        is_of_one = self.leg is other.leg or self.is_empty
+        return is_of_one and (self.take_profit, self.stop_loss, self.trailing_distance) == (
             other.take_profit,
             other.stop_loss,
             other.trailing_distance,
@@ -30,14 +32,22 @@ class Stops(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def follow(held: Stops, event: StopsChanged) -> Stops:
-    """Return the stops after `event`: the very same object where a later one overtook it."""
+    """Return the stops after `event`: the very same object where a later one overtook it.
+
+    One leg is held at a time: that the other one has no exits is no news of these.
+    """
     if event.ts_event_ns < held.ts_event_ns:
+        return held
+    is_empty = event.take_profit is None and event.stop_loss is None and event.trailing_distance is None
+    is_of_other_leg = event.leg is not held.leg and Leg.NET not in (event.leg, held.leg)
+    if is_of_other_leg and is_empty and not held.is_empty:
         return held
     return Stops(
         take_profit=event.take_profit,
         stop_loss=event.stop_loss,
         trailing_distance=event.trailing_distance,
         ts_event_ns=event.ts_event_ns,
+        leg=event.leg,
     )
 
 

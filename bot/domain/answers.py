@@ -33,6 +33,7 @@ class Cause(StrEnum):
     PRICE = "price"  # outside the venue's band
     FILTER = "filter"  # quantity, price or value off the instrument's filters
     POSITION = "position"  # the position is not what we believe: reduce-only had nothing to reduce
+    MODE = "mode"  # the account is in another position mode, one-way or hedge, than we take it to be
     INSTRUMENT = "instrument"  # it does not trade now
     NETWORK = "network"  # no whole answer: time-out, reset, closed
     GARBLED = "garbled"  # an answer that cannot be read

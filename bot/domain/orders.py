@@ -51,6 +51,14 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: TriggerSource = TriggerSource.LAST
 
 
+class Leg(StrEnum):
+    """Which of an instrument's positions: in hedge mode the venue keeps a long and a short one side by side."""
+
+    NET = "net"  # one-way mode: the only one, of whichever direction
+    LONG = "long"
+    SHORT = "short"
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's wish: hold `qty` of the instrument, whatever orders that takes."""
 
@@ -121,6 +129,7 @@ class SubmitOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defa
     trigger: Trigger | None = None
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
+    leg: Leg = Leg.NET
 
 
 class AmendOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -144,6 +153,7 @@ class ChangeStops(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defa
     take_profit: Exit | None = None
     stop_loss: Exit | None = None
     trailing_distance: Decimal | None = None
+    leg: Leg = Leg.NET
 
 
 class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -183,6 +193,7 @@ class OrderCanceled(Event, frozen=True, kw_only=True):
     """The order will not fill any further."""
 
     reason: str
+    owed_qty: Decimal = Decimal(0)  # has filled before, by the venue's word, and no execution has told of it yet
 
 
 class CancelRejected(Event, frozen=True, kw_only=True):
@@ -285,6 +296,7 @@ class StopsChanged(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_def
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     trailing_distance: Decimal | None = None
+    leg: Leg = Leg.NET
 
 
 class StopsRejected(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

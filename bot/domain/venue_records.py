@@ -10,7 +10,9 @@ from enum import StrEnum
 import msgspec
 
 from bot.domain.instrument import Side
-from bot.domain.orders import OrderType, TimeInForce
+from bot.domain.orders import Leg, OrderType, TimeInForce
+
+_LEGS = (Leg.NET, Leg.LONG, Leg.SHORT)
 
 
 class OrderState(StrEnum):
@@ -80,6 +82,7 @@ class OrderRecord(Record, frozen=True, kw_only=True):
     role: StopRole | None = None
     parent_order_id: str = ""  # the client order id of the order that it was attached to
     reason: str = ""  # the venue's: why it was refused or canceled
+    leg: Leg | None = None  # of which position
     created_ms: int
     updated_ms: int
 
@@ -128,6 +131,11 @@ class PositionRecord(Record, frozen=True, kw_only=True):
     status: str  # the venue's word: "Normal" is well
     seq: int  # of the matching engine; -1 if never traded
     updated_ms: int
+
+    @property
+    def leg(self) -> Leg:
+        """Return which of the instrument's positions it is."""
+        return _LEGS[self.mode_index]
 
 
 class CoinRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ CRASHES = Faults(
     lost=0.2, late=0.1, repeated=0.2, look_ups_fail=0.2, slow_commit=0.02, crash_every_ms=40_000, stream_lost=0.05
 )
 DEAF = replace(MILD, stream_lost=0.3)
+FORGETFUL = replace(MILD, lost=0.2, stream_lost=0.3, forgotten_after_ms=500)
 SLOW_DISK = Faults(lost=0.05, late=0.2, late_ms_max=3_000, slow_commit=0.1, crash_every_ms=25_000)
 CLOCK_AHEAD = replace(MILD, clock_error_ms=400)
 CLOCK_BEHIND = replace(MILD, clock_error_ms=-900)
@@ -35,6 +36,7 @@ KINDS = {
     "hard": HARD,
     "crashes": CRASHES,
     "deaf": DEAF,
+    "forgetful": FORGETFUL,
     "slow disk": SLOW_DISK,
     "clock ahead": CLOCK_AHEAD,
     "clock behind": CLOCK_BEHIND,
@@ -47,7 +49,7 @@ def campaign(faults: Faults, seeds: range, sizes: Sizes) -> Verdict:
     for seed in seeds:
         verdict = SimBot(seed, faults, sizes).run()
         whole.violations += [f"seed {seed}: {line}" for line in verdict.violations]
-        for name in ("intents", "admitted", "crashes", "doubts", "resurfaced", "faults"):
+        for name in ("intents", "admitted", "crashes", "doubts", "resurfaced", "missing", "faults"):
             setattr(whole, name, getattr(whole, name) + getattr(verdict, name))
     return whole
 
@@ -61,12 +63,13 @@ def test_every_intent_once_and_no_doubt_left(kind: str) -> None:
     assert verdict.admitted > 100
     assert verdict.doubts > 10  # the campaign was not a quiet one
     assert verdict.crashes > 0 or KINDS[kind].crash_every_ms is None
+    assert verdict.missing > 0 or KINDS[kind].forgotten_after_ms is None
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_intent_once_and_no_doubt_left_in_full(kind: str) -> None:
-    """The same for 21,000 intents in all."""
+    """The same for 24,000 intents in all."""
     verdict = campaign(KINDS[kind], range(100, 130), Sizes(intents=100))
     assert verdict.violations == []
     assert verdict.intents == 3_000
@@ -86,7 +89,7 @@ def without_fence(bot: SimBot) -> None:
     """Take two look-ups that find nothing for enough, whenever they are made."""
 
     def is_behind(request: Request, server_time_ms: int) -> bool:
-        behind = bot.desk.submissions._watch(request.key).behind_ms
+        behind = bot.desk.submissions._watches.of(request.key).behind_ms
         behind.append(server_time_ms)
         return len(behind) >= 2
 
@@ -190,7 +193,7 @@ def with_old_decisions_sent_again(bot: SimBot) -> None:
 
     def resume(now_ns: int) -> Steps:
         steps = recover(now_ns)
-        for watch in bot.desk.submissions._watches.values():
+        for watch in bot.desk.submissions._watches.all():
             watch.wanted = True
         steps.cancel.clear()
         return steps
@@ -211,7 +214,12 @@ def without_recovery(bot: SimBot) -> None:
 
 def without_cancels_asked_again(bot: SimBot) -> None:
     """Ask for no cancel a second time."""
-    bot.desk._ask_again = lambda now_ns, work: bot.desk._cancel_again_ns.clear()  # type: ignore[method-assign]
+    bot.desk._ask_again = lambda now_ns, work: bot.desk._looks.cancels_ns.clear()  # type: ignore[method-assign]
+
+
+def with_missing_orders_looked_for_for_ever(bot: SimBot) -> None:
+    """Close no order that the venue has taken and forgotten."""
+    bot.desk.submissions._missing.weigh = lambda request, absent, margin_ms: None  # type: ignore[method-assign]
 
 
 # What is taken away, under which faults, and the rules of which one must then be seen broken.
@@ -231,6 +239,7 @@ ABLATIONS: dict[str, tuple[Callable[[SimBot], None], Faults, set[str]]] = {
     "old decisions stay unsent": (with_old_decisions_sent_again, CRASHES, {"PR3"}),
     "the gate": (without_doubts_at_the_gate, HARD, {"R8"}),
     "recovery": (without_recovery, CRASHES, {"A1", "O10"}),
+    "missing orders closed": (with_missing_orders_looked_for_for_ever, FORGETFUL, {"A1", "O10"}),
     "cancels asked again": (without_cancels_asked_again, HARD, {"O7"}),
 }
 

@@ -55,6 +55,7 @@ class Faults:
     refused: float = 0.05
     slow_commit: float = 0.0
     crash_every_ms: int | None = None
+    forgotten_after_ms: int | None = None  # orders canceled unfilled are shown by look-ups for so long; None: for ever
     clock_error_ms: int = 0  # the bot's idea of the venue's clock is wrong by so much
 
 
@@ -174,14 +175,24 @@ class ToyVenue:
         if self._world.chance(self._network.faults.look_ups_fail):
             return Unknown(why="timeout", recv_ns=0)
         order = self.orders.get(client_order_id)
-        if order is None or self._world.now_ns < order.visible_ns:
+        if order is None or self._world.now_ns < order.visible_ns or self.has_forgotten(order):
             places = (Place.OPEN, Place.HISTORY, Place.EXECUTIONS)
             return Absent(places=places, server_time_ms=self.now_ms, recv_ns=0)
         return Found(order=record_of(order), place=Place.OPEN, server_time_ms=self.now_ms, recv_ns=0)
 
+    def has_forgotten(self, order: ToyOrder) -> bool:
+        """Return whether an order has left every list."""
+        after_ms = self._network.faults.forgotten_after_ms
+        is_bare = order.state is OrderState.CANCELED and not order.fills
+        return after_ms is not None and is_bare and self.now_ms >= order.updated_ms + after_ms
+
     def open_orders(self) -> list[ToyOrder]:
         """Return what rests."""
         return [order for order in self.orders.values() if order.state in (OrderState.OPEN, OrderState.WAITING)]
+
+    def held(self) -> tuple[PositionRecord, ...]:
+        """Return the positions that there ever were."""
+        return tuple(position_of(name, qty) for name, qty in self.positions.items())
 
     def fill(self, order: ToyOrder, qty: Decimal) -> None:
         """Execute a part of an order, and tell."""
@@ -338,12 +349,12 @@ def record_of(order: ToyOrder) -> OrderRecord:
     )
 
 
-def position_of(instrument: str, qty: Decimal) -> PositionRecord:
+def position_of(instrument: str, qty: Decimal, mode_index: int = 0) -> PositionRecord:
     """Return the venue's record of a position."""
     return PositionRecord(
         market="linear",
         instrument=instrument,
-        mode_index=0,
+        mode_index=mode_index,
         qty=qty,
         entry_price=None,
         mark_price=None,

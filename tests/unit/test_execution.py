@@ -31,7 +31,7 @@ from bot.domain.orders import (
 )
 from bot.runtime.execution_settings import ExecutionSettings
 from tests.support.desk import LIMITS, NOW_NS, Desk
-from tests.support.money import BTC, NAME, SECOND_NS, accepted, canceled, dec
+from tests.support.money import BTC, NAME, SECOND_NS, accepted, canceled, dec, filled
 
 PASSIVE = ExecutionPolicy(
     style=Style.PASSIVE,
@@ -75,6 +75,22 @@ def amended(order: SubmitOrder, price: Decimal, at_ns: int, qty: Decimal | None 
         qty=order.qty if qty is None else qty,
         limit_price=price,
     )
+
+
+def test_the_last_fill_ends_a_target_at_the_market_and_an_earlier_one_or_another_target_does_not() -> None:
+    desk = Desk()
+    order = order_of(desk.target("2"))
+    desk.fill(order, qty="1", trade=1)
+    assert desk.orders.is_working(NAME)
+    desk.orders.event(filled(order.client_order_id, qty="1", trade=2), desk.now_ns)
+    assert not desk.orders.is_working(NAME)
+    assert not desk.orders.is_due(desk.now_ns)
+    first, second = order_of(desk.target("3")), order_of(desk.target("4"))
+    desk.orders.event(filled(first.client_order_id, qty="1", trade=3), desk.now_ns)
+    assert desk.orders.is_working(NAME)
+    desk.orders.event(filled(second.client_order_id, qty="1", trade=4), desk.now_ns)
+    assert desk.work().send == []  # of two orders it is for a look to say that both are done
+    assert not desk.orders.is_working(NAME)
 
 
 def test_a_passive_order_rests_a_tick_from_the_last_price_where_no_quotes_are_known() -> None:

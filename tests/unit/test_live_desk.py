@@ -4,14 +4,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bot.core.orders import Orders, Wish
 from bot.core.portfolio import Portfolio
 from bot.core.reconcile import VenueSnapshot
 from bot.core.risk import Denial, Mark
-from bot.core.submission.desk import DeskPolicy, LiveDesk, Work
+from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds, parse_id, taken
 from bot.core.submission.requests import Send, Subject, Terms
+from bot.core.submission.work import DeskPolicy, Work
 from bot.domain.account_events import AccountUnsure, ExternalFill, ExternalOrder, TransferBooked
 from bot.domain.answers import Absent, Answer, AnswerKind, Cause, Found, Place
 from bot.domain.errors import ConfigError
@@ -51,7 +53,7 @@ NOW_MS = NOW_NS // MS
 class Bench:
     """A live desk on a bench: what leaves it is kept, time is moved by hand."""
 
-    def __init__(self, terms: Terms | None = None, **policy: Any) -> None:
+    def __init__(self, terms: Terms | None = None, *, is_hedged: bool = False, **policy: Any) -> None:
         instruments = {NAME: BTC}
         orders = Orders(
             instruments=instruments,
@@ -59,6 +61,7 @@ class Bench:
             limits=LIMITS,
             ids=ClientOrderIds(environment="l", epoch=3),
             is_restorable=True,
+            is_hedged=is_hedged,
         )
         self.desk = LiveDesk(orders, terms or Terms(), environment="l", policy=DeskPolicy(**policy))
         self.now_ns = NOW_NS
@@ -101,6 +104,11 @@ class Bench:
     def snapshot(self, **more: Any) -> VenueSnapshot:
         about: dict[str, Any] = {"at_ms": NOW_MS, "began_ns": self.now_ns, "open_orders": (), "positions": ()}
         return VenueSnapshot(**(about | more))
+
+
+def later(snapshot: VenueSnapshot, seconds: int = 2) -> VenueSnapshot:
+    """Return the same, asked for so much later."""
+    return replace(snapshot, began_ns=snapshot.began_ns + seconds * SECOND_NS)
 
 
 def alerts(work: Work) -> list[str]:
@@ -435,7 +443,11 @@ def test_a_position_that_differs_twice_halts_the_instrument() -> None:
     work = bench.desk.reconcile(snapshot, bench.now_ns)
     assert [wanted.subject for wanted in work.look_up] == [Subject.FILLS]
     assert alerts(work) == []
-    work = bench.desk.reconcile(snapshot, bench.now_ns)
+    work = bench.desk.reconcile(later(snapshot, 1), bench.now_ns)
+    assert (alerts(work), work.look_up) == ([], [])  # what is news on its way may be as old
+    assert not bench.desk.tick(bench.marks, bench.now_ns + SECOND_NS).reconcile
+    assert bench.desk.tick(bench.marks, bench.now_ns + 2 * SECOND_NS).reconcile
+    work = bench.desk.reconcile(later(snapshot), bench.now_ns)
     assert alerts(work) == ["POSITION_DIFFERS"]
     hold = bench.desk.orders.state.hold(NAME)
     assert hold is not None
@@ -479,7 +491,8 @@ def test_an_order_that_stays_open_there_alone_halts_the_instrument() -> None:
     bench.desk.told(canceled(name, at_ns=NOW_NS), bench.now_ns)
     snapshot = bench.snapshot(open_orders=(record(name),))
     assert bench.desk.reconcile(snapshot, bench.now_ns).look_up
-    assert alerts(bench.desk.reconcile(snapshot, bench.now_ns)) == ["OPEN_THERE_ALONE"]
+    assert alerts(bench.desk.reconcile(later(snapshot, 1), bench.now_ns)) == []
+    assert alerts(bench.desk.reconcile(later(snapshot), bench.now_ns)) == ["OPEN_THERE_ALONE"]
 
 
 def test_an_order_with_our_name_that_the_ledger_does_not_know_halts_the_instrument() -> None:
@@ -509,7 +522,7 @@ def test_a_balance_that_nothing_explains_lets_only_exits_pass() -> None:
     bench = Bench()
     wallet = wallet_of("99999")
     assert alerts(bench.desk.reconcile(bench.snapshot(wallet=wallet), bench.now_ns)) == []
-    assert alerts(bench.desk.reconcile(bench.snapshot(wallet=wallet), bench.now_ns)) == ["BALANCE_DIFFERS"]
+    assert alerts(bench.desk.reconcile(later(bench.snapshot(wallet=wallet)), bench.now_ns)) == ["BALANCE_DIFFERS"]
     assert bench.place().send == []
 
 
@@ -521,7 +534,7 @@ def test_cash_may_differ_by_what_the_open_position_has_cost() -> None:
     for _ in range(2):
         assert alerts(bench.desk.reconcile(snapshot, bench.now_ns + 9 * SECOND_NS)) == []
     off = bench.snapshot(positions=(position("2", entry_price=Decimal("102.5")),), wallet=wallet_of("100006"))
-    found = [alerts(bench.desk.reconcile(off, bench.now_ns + 9 * SECOND_NS)) for _ in range(3)]
+    found = [alerts(bench.desk.reconcile(later(off, n * 2), bench.now_ns + 9 * SECOND_NS)) for n in range(3)]
     assert found == [[], ["BALANCE_DIFFERS"], []], "a person is told once"
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from bot.core.execution.legs import must_wait
 from bot.core.execution.policy import AtEnd, ExecutionPolicy, Style
 from bot.core.execution.room import reach_of
 from bot.core.execution.schedule import NOTHING, Schedule, spread
@@ -43,6 +44,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     orders: Mapping[str, Order]  # also those that are done
     mark: Mark | None
     now_ns: int
+    is_hedged: bool = False  # no order may carry the position through flat
+    owing: tuple[Order, ...] = ()  # done, and executions of them are to come
+    is_doubtful: bool = False  # nobody knows what came of a request
 
 
 class Stage(StrEnum):
@@ -137,6 +141,20 @@ class Chase:
             self.leave(f"{code.value}: {detail}" if policy.is_patient else "", now_ns)
             self.is_done = not self._mine
 
+    def is_reached_by(self, order: Order, position_qty: Decimal) -> bool:
+        """Return whether an order at the market was all that was under way and has brought what was wanted.
+
+        So it is with most targets, and then `step` would have nothing left to do.
+        """
+        return (
+            order.status is Status.FILLED
+            and position_qty == self.target_qty
+            and self._stage is Stage.PATIENT
+            and not self._policy.is_patient
+            and len(self._mine) == 1
+            and order.request.client_order_id in self._mine
+        )
+
     # --- what it wants next -----------------------------------------------------------------------------------------
 
     def step(self, view: View) -> list[Step]:
@@ -153,6 +171,8 @@ class Chase:
         wrong = [order for order in _resting(mine) if order.request.side is not side or not missing]
         if wrong:  # before anything goes to the other side: it might meet them
             return self._cancel(wrong, view, "the target lies on the other side")
+        if view.is_hedged and self._is_waiting(view, side):
+            return []  # what becomes of the other leg's orders brings us back
         if self._policy.style is Style.PASSIVE and self._stage is Stage.PATIENT:
             return self._rest(view, goal, side, mine)
         if resting := _resting(mine):
@@ -185,7 +205,7 @@ class Chase:
         """Return what is to be held by now; begin another leg where the way has one."""
         held, policy, now_ns = view.position_qty, self._policy, view.now_ns
         if not policy.is_patient:
-            return self.target_qty
+            return self._goal_by_legs(view) if view.is_hedged else self.target_qty
         end = ZERO if held * self.target_qty < 0 else self.target_qty  # to the other side by way of flat
         is_exit = abs(end) < abs(held)
         if (end, is_exit) != self._leg:
@@ -221,10 +241,30 @@ class Chase:
         # What came to be held already is never given back for a part's sake.
         return min(max(goal, held), end) if end > held else max(min(goal, held), end)
 
+    def _goal_by_legs(self, view: View) -> Decimal:
+        """Return what is to be held next in hedge mode; what would be opened too long after the decision is dropped."""
+        held, target_qty = view.position_qty, self.target_qty
+        if held * target_qty < 0:
+            return ZERO
+        if abs(target_qty) > abs(held):
+            end_ns = self._begun_ns + self._policy.entry_within_ns
+            self._wake(max(end_ns, view.now_ns))
+            if view.now_ns >= end_ns:
+                self.leave("it was not reached in time", view.now_ns)
+                return held
+        return target_qty
+
+    def _is_waiting(self, view: View, side: Side) -> bool:
+        """Return whether orders of the other leg are soon over; a fresh target does not wait for one that is in doubt,
+        just as the gate would not let it pass."""
+        if view.is_doubtful and not self._has_sent and not self._policy.is_patient:
+            return False
+        return must_wait(side, view.position_qty, (*view.live, *view.owing), self._mine)
+
     # --- at the market ----------------------------------------------------------------------------------------------
 
     def _cross(self, view: View, goal: Decimal, side: Side, *, is_waiting: bool) -> list[Step]:
-        room = view.instrument.round_qty(reach_of(view.position_qty, view.live).room(side, goal))
+        room = view.instrument.round_qty(reach_of(view.position_qty, (*view.live, *view.owing)).room(side, goal))
         if room <= 0:
             self._finish(view, goal, is_waiting=is_waiting)
             return []
@@ -245,7 +285,9 @@ class Chase:
         ]
 
     def _finish(self, view: View, goal: Decimal, *, is_waiting: bool) -> None:
-        """Be done where the target itself is held and nothing of mine is open."""
+        """Be done where the target itself is held and nothing of mine is open, nor any execution to come."""
+        if view.owing:
+            return
         left = view.instrument.round_qty(self.target_qty - view.position_qty)
         if goal == self.target_qty and not is_waiting and (not left or self._is_dust(view, left, goal)):
             self.is_done = True
@@ -255,7 +297,7 @@ class Chase:
     def _rest(self, view: View, goal: Decimal, side: Side, mine: list[Order]) -> list[Step]:
         passive, now_ns = self._policy.passive, view.now_ns
         others = [order for order in view.live if order.request.client_order_id not in self._mine]
-        room = view.instrument.round_qty(reach_of(view.position_qty, others).room(side, goal))
+        room = view.instrument.round_qty(reach_of(view.position_qty, (*others, *view.owing)).room(side, goal))
         if not mine:
             if room <= 0 or self._is_dust(view, room, goal):
                 self._finish(view, goal, is_waiting=False)

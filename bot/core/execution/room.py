@@ -28,9 +28,12 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reach_of(position_qty: Decimal, live: Iterable[Order]) -> Reach:
-    """Return how far a position can get by these orders; of an amendment under way the larger quantity counts."""
+    """Return how far a position can get by these orders; of an amendment under way the larger quantity counts.
+
+    Of what is done, that counts which has filled by the venue's word and was not told yet.
+    """
     sums = {Side.BUY: ZERO, Side.SELL: ZERO}
     for order in live:
         if order.request.trigger is None or order.status is Status.OPEN:
-            sums[order.request.side] += max(order.remaining_qty, ZERO)
+            sums[order.request.side] += max(order.remaining_qty, order.owed_qty)
     return Reach(position_qty=position_qty, buys=sums[Side.BUY], sells=sums[Side.SELL])

@@ -19,6 +19,8 @@ def content_difference(order: SubmitOrder, record: OrderRecord) -> str | None:
         return f"a {record.order_type.value} order"
     if record.reduce_only is not None and record.reduce_only is not order.reduce_only:
         return "reduce-only" if record.reduce_only else "not reduce-only"
+    if record.leg is not None and record.leg is not order.leg:
+        return f"of the {record.leg.value} leg"
     return None
 
 

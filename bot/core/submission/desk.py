@@ -5,23 +5,20 @@ with the sends once they are durable, and lets go only of those that it returns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 
-from bot.core.balancing import Balance, told, transfer_id
+from bot.core.balancing import Balance, told
 from bot.core.checkpoint import Checkpoint, restore
 from bot.core.filters import FiltersTold, FilterWatch, refit
-from bot.core.order import Order
-from bot.core.orders import Effects, Notice, Orders, Wish
-from bot.core.portfolio import is_of_position
+from bot.core.orders import Orders, Wish
 from bot.core.reconcile import Finding, Reconciler, Remedy, VenueSnapshot, unprotected
 from bot.core.restoring import Restorer
-from bot.core.risk import Mark, claims_of, is_exit
+from bot.core.submission.desk_books import DeskBooks
 from bot.core.submission.reading import read_order, unasked
 from bot.core.submission.requests import Kind, LookUpWanted, Send, Subject, Terms
-from bot.core.submission.steps import Steps
-from bot.core.submission.submissions import DONE, ORDER_DONE, Submissions
-from bot.core.trading_state import Cause, TradingState
+from bot.core.submission.submissions import DONE, ORDER_DONE
+from bot.core.submission.work import DeskPolicy, Marks, Work
+from bot.core.trading_state import Cause
 from bot.domain.account_events import (
     AccountUnsure,
     ExternalFill,
@@ -33,87 +30,18 @@ from bot.domain.account_events import (
     WalletReported,
 )
 from bot.domain.answers import Answer, Found, LookUp
-from bot.domain.errors import InvariantBroken
-from bot.domain.ledger import AlertRaised, AmendIntended, FlattenWanted, LedgerEntry, Reconciled
+from bot.domain.ledger import FlattenWanted, LedgerEntry, Reconciled
 from bot.domain.orders import (
-    AccountEvent,
     AmendRejected,
-    CashAdjusted,
     FeePaid,
-    ForeignFilled,
-    ForeignKind,
-    FundingPaid,
-    OrderAccepted,
-    OrderFilled,
-    OrderRejected,
-    PositionCut,
-    StopKind,
-    StopsChanged,
-    StopsRejected,
-    SubmitOrder,
-    Transferred,
 )
-from bot.domain.venue_records import ExecutionKind, OrderRecord, PositionRecord
+from bot.domain.venue_records import OrderRecord, PositionRecord
 
 _MS = 1_000_000
-_KINDS = {ExecutionKind.SETTLEMENT: ForeignKind.SETTLEMENT, ExecutionKind.TRANSFER: ForeignKind.TRANSFER}
-_AGAINST_US = (StopKind.LIQUIDATION, StopKind.DELEVERAGING)
-_OF_NO_ORDER = (
-    FundingPaid | PositionCut | StopsChanged | StopsRejected | CashAdjusted | ForeignFilled | FeePaid | Transferred
-)
-
-Marks = Mapping[str, Mark | None]
+_COMPARE_AGAIN_NS = 2_000_000_000
 
 
-@dataclass(slots=True)
-class Work:
-    """What is to be done, in this order: record and commit, release and send, look up, publish."""
-
-    record: list[LedgerEntry] = field(default_factory=list)
-    send: list[Send] = field(default_factory=list)
-    look_up: list[LookUpWanted] = field(default_factory=list)
-    publish: list[Notice] = field(default_factory=list)
-    cancel_all: list[str] = field(default_factory=list)  # instruments whose every order the venue is asked to cancel
-    reconcile: str = ""  # why the account is to be compared with the venue's, soon; empty: no need
-
-    def add(self, other: "Work") -> None:
-        """Do what another asks for, too, after this."""
-        self.record += other.record
-        self.send += other.send
-        self.look_up += other.look_up
-        self.publish += other.publish
-        self.cancel_all += [name for name in other.cancel_all if name not in self.cancel_all]
-        self.reconcile = self.reconcile or other.reconcile
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether there is nothing to do."""
-        return not (self.record or self.send or self.look_up or self.publish or self.cancel_all or self.reconcile)
-
-
-class DeskPolicy:
-    """What the desk does about what it did not ask for.
-
-    Args:
-        holds_back_foreign: halt an instrument in which somebody else traded, until a person has looked.
-        protect_within_ns: close a position that has had neither a stop at the venue nor an exit under way for so long;
-            None where the strategy watches its own exits.
-        owed_after_ns: executions that an order's record tells of and nobody has seen are looked up after so long.
-    """
-
-    def __init__(
-        self,
-        *,
-        holds_back_foreign: bool = True,
-        protect_within_ns: int | None = None,
-        owed_after_ns: int = 1_000_000_000,
-    ) -> None:
-        self.holds_back_foreign = holds_back_foreign
-        self.protect_within_ns = protect_within_ns
-        self.owed_after_ns = owed_after_ns
-
-
-class LiveDesk:
+class LiveDesk(DeskBooks):
     """All of one account's money half but the clock, the disk and the network.
 
     Args:
@@ -133,18 +61,9 @@ class LiveDesk:
         currency: str = "USDT",
         policy: DeskPolicy | None = None,
     ) -> None:
-        self.orders = orders
-        self.submissions = Submissions(terms, self._may_create)
-        self.policy = policy or DeskPolicy()
-        self._currency = currency
-        self._cancel_again_ns: dict[str, int] = {}
-        self._amended_ns: dict[str, int] = {}  # amendments that were taken, and when to see whether they show
-        self._owed_ns: dict[str, int] = {}  # orders with executions to come, and when to ask for them
+        super().__init__(orders, terms, currency=currency, policy=policy or DeskPolicy())
         self._differs: set[str] = set()  # what differs, as a person has been told of it
-        self._foreign: set[str] = set()  # venue order ids that a person has been told of
         self._reconciler = Reconciler(environment=environment, currency=currency)
-        self._moved_ns: dict[str, int] = {}  # by instrument, when an execution was last booked
-        self._bare_ns: dict[str, int] = {}  # positions without protection, and since when
         self._filters = FilterWatch()
 
     # --- taking up -------------------------------------------------------------------------------------------------
@@ -181,7 +100,7 @@ class LiveDesk:
         work = Work(reconcile="the bot has started")
         self._take(self.submissions.recover(now_ns), now_ns, work)
         for live in self.orders.state.live.values():
-            self._amended_ns |= {name: now_ns for name, order in live.items() if order.amend_requested is not None}
+            self._looks.amends_ns |= {name: now_ns for name, order in live.items() if order.amend_requested is not None}
         for name in sorted(self.orders.state.worked):  # the target it was for is as old as the decision
             self._absorb(self.orders.cancel(name, "it rested for a target before a restart", now_ns), now_ns, work)
         if self.orders.is_killed:
@@ -215,6 +134,13 @@ class LiveDesk:
     def halt(self, why: str, marks: Marks, now_ns: int) -> Work:
         """Halt because a person says so."""
         return self._work(self.orders.halt(why, marks=marks, now_ns=now_ns), now_ns)
+
+    def key_refused(self, why: str, marks: Marks, now_ns: int) -> Work:
+        """Halt, and tell a person: the venue takes the key no more."""
+        work = Work()
+        self._alert("KEY_REFUSED", "", why, now_ns, work)
+        self._absorb(self.orders.halt(why, marks=marks, now_ns=now_ns), now_ns, work)
+        return work
 
     def resume(self, why: str, now_ns: int) -> Work:
         """Let everything but a killed account trade again because a person says so."""
@@ -325,37 +251,30 @@ class LiveDesk:
         self._ask_again(now_ns, work)
         self._look_for_amended(now_ns, work)
         self._protect(marks, now_ns, work)
-        for name, due_ns in list(self._owed_ns.items()):
-            if due_ns <= now_ns:
-                self._owed_ns[name] = now_ns + 2_000_000_000
-                order = self.orders.state.orders.get(name)
-                if order is None:
-                    del self._owed_ns[name]
-                else:
-                    instrument = order.request.instrument
-                    work.look_up.append(
-                        LookUpWanted(subject=Subject.FILLS, instrument=instrument, client_order_id=name)
-                    )
+        if self._looks.compare_ns is not None and self._looks.compare_ns <= now_ns:
+            self._looks.compare_ns = None
+            work.reconcile = "what differed a moment ago is looked at again"
+        for name in self._looks.owed_due(self.orders.state, now_ns):
+            instrument = self.orders.state.orders[name].request.instrument
+            work.look_up.append(LookUpWanted(subject=Subject.FILLS, instrument=instrument, client_order_id=name))
         return work
 
     @property
     def next_due_ns(self) -> int | None:
         """Return when `tick` has something to do; None: not by time."""
-        dues = [
+        dues = (
             self.submissions.next_due_ns,
             self.orders.due_ns,
-            *self._owed_ns.values(),
-            *self._cancel_again_ns.values(),
-            *self._amended_ns.values(),
-        ]
-        if self.policy.protect_within_ns is not None:
-            dues += [since_ns + self.policy.protect_within_ns for since_ns in self._bare_ns.values()]
+            self._looks.next_due_ns(self.policy.protect_within_ns),
+        )
         return min((due_ns for due_ns in dues if due_ns is not None), default=None)
 
     def reconcile(self, snapshot: VenueSnapshot, now_ns: int) -> Work:
         """Compare the books with the venue's; what executions and bookings it shows has been told before."""
         work = Work()
         state = self.orders.state
+        state.see_legs(snapshot.positions, snapshot.began_ns)
+        self.orders.forget_owing(snapshot.began_ns, now_ns)
         in_flight = [each.client_order_id for each in self.submissions.journal.requests.values() if each.is_open]
         found = self._reconciler.compare(state, snapshot, in_flight=in_flight, moved_ns=self._moved_ns)
         for finding in found:
@@ -399,6 +318,8 @@ class LiveDesk:
             case Remedy.LOOK_UP_FILLS:
                 wanted = LookUpWanted(subject=Subject.FILLS, instrument=instrument)
                 work.look_up.append(wanted)
+            case Remedy.LOOK_AGAIN:
+                self._looks.compare_ns = now_ns + _COMPARE_AGAIN_NS
             case Remedy.CANCEL:
                 self._absorb(self.orders.cancel(name, finding.line, now_ns), now_ns, work)
             case Remedy.HOLD_BACK:
@@ -418,102 +339,12 @@ class LiveDesk:
             return
         for name in self.orders.state.instruments:
             if not unprotected(self.orders.state, name):
-                self._bare_ns.pop(name, None)
-            elif now_ns - self._bare_ns.setdefault(name, now_ns) >= within_ns:
-                self._bare_ns[name] = now_ns  # if it cannot be sent now, again after as long
+                self._looks.bare_ns.pop(name, None)
+            elif now_ns - self._looks.bare_ns.setdefault(name, now_ns) >= within_ns:
+                self._looks.bare_ns[name] = now_ns  # if it cannot be sent now, again after as long
                 detail = f"{self.orders.position_qty(name):f} has had neither a stop nor an exit: it is closed"
                 self._alert("UNPROTECTED", name, detail, now_ns, work)
                 self._absorb(self.orders.close_position(name, detail, marks=marks, now_ns=now_ns), now_ns, work)
-
-    # --- turning it into work ---------------------------------------------------------------------------------------
-
-    def _may_create(self, order: SubmitOrder) -> bool:
-        """Return whether the latches let an order leave now; what flattens and what only exits pass, as at the gate."""
-        state = self.orders.state
-        if order.client_order_id in state.closing:
-            return True
-        hold = state.protections.hold(order.instrument)
-        if hold is None:
-            return True
-        if hold.state is not TradingState.REDUCING or order.reduce_only:
-            return hold.state is TradingState.REDUCING
-        others = (each for name, each in state.live[order.instrument].items() if name != order.client_order_id)
-        return is_exit(order, state.portfolio.positions[order.instrument], claims_of(others))
-
-    def _work(self, effects: Effects, now_ns: int) -> Work:
-        work = Work()
-        self._absorb(effects, now_ns, work)
-        return work
-
-    def _absorb(self, effects: Effects, now_ns: int, work: Work) -> None:
-        """Hand what `Orders` wants sent to `Submissions`; its own commands are the same, in the entries."""
-        work.publish += effects.publish
-        for entry in effects.record:
-            work.record.append(entry)
-            if isinstance(entry, AmendIntended):
-                self._amended_ns[entry.amend.client_order_id] = now_ns + self.submissions.terms.seen_within_ns
-            self._take(self.submissions.see(entry, now_ns), now_ns, work)
-        if effects.send:
-            self._take(self.submissions.ask(now_ns), now_ns, work)
-
-    def _take(self, steps: Steps, now_ns: int, work: Work) -> None:
-        """Carry over what `Submissions` wants, and tell `Orders` what follows."""
-        state = self.orders.state
-        work.record += steps.record
-        work.send += steps.send
-        work.look_up += steps.look_up
-        for entry in steps.record:
-            state.follow_doubt(entry)
-            state.follow_signed(entry)
-        for event in steps.tell:
-            self._event(event, now_ns, work, is_ours=True)
-        for name, why in steps.cancel:
-            order = state.orders.get(name)
-            if order is not None and order.is_live:
-                self._cancel_again_ns[name] = now_ns + self.submissions.terms.cancel_again_ns
-                self._absorb(self.orders.cancel(name, why, now_ns), now_ns, work)
-        for instrument, why in steps.hold_back:
-            self._absorb(self.orders.hold_back(instrument, why, now_ns), now_ns, work)
-
-    def _event(self, event: AccountEvent, now_ns: int, work: Work, *, is_ours: bool = False) -> None:
-        """Let `Orders` book an event; what contradicts our picture is booked all the same, and trading stops there."""
-        if not isinstance(event, _OF_NO_ORDER) and not is_ours and not isinstance(event, OrderRejected):
-            created_ms = event.ts_event_ns // _MS if isinstance(event, OrderAccepted) else None
-            by = f"{type(event).__name__} told of it"
-            self._take(self.submissions.sighted(event.client_order_id, created_ms, by, now_ns), now_ns, work)
-        try:
-            effects = self.orders.event(event, now_ns)
-        except InvariantBroken as error:
-            self._contradicted(event, str(error), now_ns, work)
-            return
-        self._absorb(effects, now_ns, work)
-        if effects.record and isinstance(event, OrderFilled | PositionCut | ForeignFilled):
-            self._moved_ns[event.instrument] = now_ns
-            if self.policy.protect_within_ns is not None and unprotected(self.orders.state, event.instrument):
-                self._bare_ns.setdefault(event.instrument, now_ns)
-        if effects.record and isinstance(event, PositionCut) and event.cause in _AGAINST_US:
-            detail = f"{event.cause.value}: {event.side.value} {event.qty} at {event.price}"
-            self._hold_back("POSITION_TAKEN", event.instrument, detail, now_ns, work)
-
-    def _contradicted(self, event: AccountEvent, why: str, now_ns: int, work: Work) -> None:
-        instrument = getattr(event, "instrument", "")
-        if instrument not in self.orders.state.instruments:
-            self._alert("UNTRADED_INSTRUMENT", instrument, why, now_ns, work)
-            work.reconcile = why
-            return
-        if isinstance(event, OrderFilled):  # whatever it contradicts, it is money
-            self._absorb(self.orders.event(_as_foreign(event), now_ns), now_ns, work)
-        self._hold_back("CONTRADICTION", instrument, why, now_ns, work)
-        work.reconcile = why
-
-    def _hold_back(self, code: str, instrument: str, detail: str, now_ns: int, work: Work, *, name: str = "") -> None:
-        self._alert(code, instrument, detail, now_ns, work, name=name)
-        self._absorb(self.orders.hold_back(instrument, detail, now_ns), now_ns, work)
-
-    def _alert(self, code: str, instrument: str, detail: str, now_ns: int, work: Work, *, name: str = "") -> None:
-        work.record.append(
-            AlertRaised(ts_ns=now_ns, code=code, instrument=instrument, client_order_id=name, detail=detail)
-        )
 
     # --- what the venue shows ---------------------------------------------------------------------------------------
 
@@ -538,141 +369,24 @@ class LiveDesk:
                 self._event(rejected, now_ns, work, is_ours=True)
                 after = self.orders.state.orders.get(name, after)
         if record.filled_qty > after.filled_qty:
-            self._owed_ns.setdefault(name, now_ns + self.policy.owed_after_ns)
+            self._looks.owed_ns.setdefault(name, now_ns + self.policy.owed_after_ns)
         else:
-            self._owed_ns.pop(name, None)
+            self._looks.owed_ns.pop(name, None)
 
     def _ask_again(self, now_ns: int, work: Work) -> None:
         """Cancel again whatever is to be canceled and lives, as long as no cancel of it is on its way."""
-        state, again_ns = self.orders.state, self.submissions.terms.cancel_again_ns
-        wanted: dict[str, Order] = {
-            name: order for live in state.live.values() for name, order in live.items() if order.cancel_requested
-        }
-        for name in [name for name in self._cancel_again_ns if name not in wanted]:
-            del self._cancel_again_ns[name]
-        for name in wanted:
-            due_ns = self._cancel_again_ns.setdefault(name, now_ns + again_ns)
-            if due_ns > now_ns:
-                continue
-            self._cancel_again_ns[name] = now_ns + again_ns
-            if self.submissions.has_open_cancel(name):
-                continue
-            self._absorb(self.orders.cancel(name, "it was to be canceled, and lives", now_ns), now_ns, work)
+        again_ns = self.submissions.terms.cancel_again_ns
+        for name in self._looks.cancels_due(self.orders.state, now_ns, again_ns):
+            if not self.submissions.has_open_cancel(name):
+                self._absorb(self.orders.cancel(name, "it was to be canceled, and lives", now_ns), now_ns, work)
 
     def _look_for_amended(self, now_ns: int, work: Work) -> None:
         """Look up orders whose amendment was taken and that no stream has shown as amended."""
-        for name, due_ns in list(self._amended_ns.items()):
-            order = self.orders.state.orders.get(name)
-            if order is None or order.amend_requested is None or not order.is_live:
-                del self._amended_ns[name]
-            elif due_ns <= now_ns:
-                self._amended_ns[name] = now_ns + self.submissions.terms.seen_within_ns
-                if not self._has_open_amend(name):
-                    wanted = LookUpWanted(
-                        subject=Subject.ORDER, instrument=order.request.instrument, client_order_id=name
-                    )
-                    work.look_up.append(wanted)
+        again_ns = self.submissions.terms.seen_within_ns
+        for name in self._looks.amends_due(self.orders.state, now_ns, again_ns):
+            if not self._has_open_amend(name):
+                instrument = self.orders.state.orders[name].request.instrument
+                work.look_up.append(LookUpWanted(subject=Subject.ORDER, instrument=instrument, client_order_id=name))
 
     def _has_open_amend(self, name: str) -> bool:
         return any(each.kind is Kind.AMEND and each.is_open for each in self.submissions.journal.of_order(name))
-
-    def _see_foreign_order(self, record: OrderRecord, now_ns: int, work: Work) -> None:
-        if record.venue_order_id in self._foreign:
-            return
-        self._foreign.add(record.venue_order_id)
-        detail = (
-            f"order {record.venue_order_id} ({record.client_order_id or 'no id'}) is not ours: {record.side.value} "
-            f"{record.qty} at {record.limit_price}, made by {record.origin.value}"
-        )
-        self._alert("FOREIGN_ORDER", record.instrument, detail, now_ns, work, name=record.client_order_id)
-
-    def _book_foreign(self, told: ExternalFill, now_ns: int, work: Work) -> None:
-        made = told.execution
-        detail = f"{made.kind.value} {made.trade_id}: {made.side.value} {made.qty} at {made.price}, of no order of ours"
-        if made.instrument not in self.orders.state.instruments:
-            self._alert("UNTRADED_INSTRUMENT", made.instrument, detail, now_ns, work, name=made.client_order_id)
-            return
-        kind = _KINDS.get(made.kind, ForeignKind.ORDER if told.is_understood else ForeignKind.UNKNOWN)
-        quote = self.orders.state.instruments[made.instrument].quote
-        is_known_fee = made.fee is not None and made.fee_currency in ("", quote)
-        event = ForeignFilled(
-            ts_event_ns=told.ts_event_ns,
-            ts_recv_ns=told.ts_recv_ns,
-            instrument=made.instrument,
-            trade_id=made.trade_id,
-            kind=kind,
-            side=made.side,
-            price=made.price,
-            qty=made.qty,
-            fee=made.fee if is_known_fee and made.fee is not None else Decimal(0),
-            client_order_id=made.client_order_id,
-            venue_order_id=made.venue_order_id,
-        )
-        before = len(work.record)
-        self._event(event, now_ns, work)
-        if len(work.record) == before:
-            return  # a repeat
-        fees = list(made.extra_fees)
-        if made.fee and not is_known_fee:
-            fees.insert(0, (made.fee_currency, made.fee))
-        for number, (currency, amount) in enumerate(fees):
-            if amount:
-                self._book_fee(_fee_of(event, number, currency, amount), now_ns, work)
-        if self.policy.holds_back_foreign or not told.is_understood:
-            self._hold_back("FOREIGN_FILL", made.instrument, detail, now_ns, work, name=made.client_order_id)
-        else:
-            self._alert("FOREIGN_FILL", made.instrument, detail, now_ns, work, name=made.client_order_id)
-
-    def _book_fee(self, paid: FeePaid, now_ns: int, work: Work) -> None:
-        """Book a fee in another coin; a person is told of one that the books have no price of."""
-        before = len(work.record)
-        self._event(paid, now_ns, work)
-        instrument = self.orders.state.instruments.get(paid.instrument)
-        if len(work.record) > before and instrument is not None and not is_of_position(paid, instrument):
-            detail = f"fee {paid.fee_number} of {paid.trade_id} was {paid.amount} {paid.currency}"
-            self._alert("FEE_IN_OTHER_COIN", paid.instrument, detail, now_ns, work, name=paid.client_order_id)
-
-    def _book_transfer(self, told: TransferBooked, now_ns: int, work: Work) -> None:
-        booking = told.booking
-        detail = f"{booking.kind} of {booking.change} {booking.currency}"
-        event = Transferred(
-            ts_event_ns=told.ts_event_ns,
-            ts_recv_ns=told.ts_recv_ns,
-            transfer_id=transfer_id(booking),
-            kind=booking.kind,
-            amount=booking.change,
-            currency="" if booking.currency == self._currency else booking.currency,
-        )
-        before = len(work.record)
-        self._event(event, now_ns, work)
-        if len(work.record) > before:
-            self._alert("TRANSFER", booking.instrument, detail, now_ns, work)
-
-
-def _fee_of(fill: ForeignFilled, number: int, currency: str, amount: Decimal) -> FeePaid:
-    return FeePaid(
-        ts_event_ns=fill.ts_event_ns,
-        ts_recv_ns=fill.ts_recv_ns,
-        instrument=fill.instrument,
-        trade_id=fill.trade_id,
-        fee_number=number,
-        currency=currency,
-        amount=amount,
-        price=fill.price,
-        client_order_id=fill.client_order_id,
-    )
-
-
-def _as_foreign(fill: OrderFilled) -> ForeignFilled:
-    return ForeignFilled(
-        ts_event_ns=fill.ts_event_ns,
-        ts_recv_ns=fill.ts_recv_ns,
-        instrument=fill.instrument,
-        trade_id=fill.trade_id,
-        kind=ForeignKind.ORDER,
-        side=fill.side,
-        price=fill.price,
-        qty=fill.qty,
-        fee=fill.fee,
-        client_order_id=fill.client_order_id,
-    )

@@ -64,6 +64,13 @@ class LinkChanged(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
+class KeyRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The venue answers no question any more, because of the key that it was asked with."""
+
+    code: str
+    text: str
+
+
 class QuoteTold(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The best prices of an instrument are others now; told only where orders are to be kept there."""
 
@@ -88,6 +95,7 @@ HomeMessage = (
     | AccountBalanced
     | ClockTold
     | LinkChanged
+    | KeyRefused
     | FiltersTold
     | QuoteTold
 )

@@ -1,5 +1,7 @@
 """What a venue's record of an order of ours tells that we do not know yet, as events."""
 
+from decimal import Decimal
+
 from msgspec.structs import replace
 
 from bot.core.order import Order, Status
@@ -45,7 +47,9 @@ def read_order(record: OrderRecord, order: Order, now_ns: int) -> list[OrderEven
         limit = order.limit_price if order.request.order_type is OrderType.MARKET else record.limit_price
         events.append(OrderAmended(**about, qty=record.qty, limit_price=limit))  # type: ignore[arg-type]
     if record.state in (OrderState.CANCELED, OrderState.REJECTED):
-        events.append(OrderCanceled(**about, reason=record.reason or record.state.value))  # type: ignore[arg-type]
+        owed = max(record.filled_qty - order.filled_qty, Decimal(0))
+        reason = record.reason or record.state.value
+        events.append(OrderCanceled(**about, reason=reason, owed_qty=owed))  # type: ignore[arg-type]
     return events
 
 

@@ -118,6 +118,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     sends_max: int = 3  # of one request
     rounds: int = 2  # negative look-ups behind the fence that it takes to give a request up
     round_gap_ms: int = 1_000  # between them, by the venue's clock
+    missing_rounds: int = 5  # look-ups in vain that it takes to close an order that the venue had taken
+    missing_ms: int = 10_000  # from the first of them to the last, by the venue's clock
     answer_within_ns: int = 3_000_000_000  # after that, silence is a doubt
     seen_within_ns: int = 5_000_000_000  # after that, an accepted order that no stream has shown is looked up
     look_up_within_ns: int = 5_000_000_000  # after that, a look-up without an answer is asked again

@@ -10,14 +10,15 @@ is kept here besides (timers, who is being asked) may be lost.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import DecimalException
 
 from msgspec.structs import replace
 
 from bot.core.risk import Mark
+from bot.core.submission import request_entries as entries
 from bot.core.submission.content import command_of, content_difference, keeps, name_of
-from bot.core.submission.journal import RequestJournal
+from bot.core.submission.missing import MISSING, Missing, is_remembered
+from bot.core.submission.request_entries import UNSENT
+from bot.core.submission.request_outcomes import Outcomes
 from bot.core.submission.requests import (
     Kind,
     LookUpWanted,
@@ -28,53 +29,29 @@ from bot.core.submission.requests import (
     Subject,
     Terms,
     can_rest,
-    content_hash,
 )
 from bot.core.submission.steps import Steps, join, rejection
+from bot.core.submission.wanting import why_not
+from bot.core.submission.watches import NEVER_NS, Watch
 from bot.domain.answers import Absent, Answer, AnswerKind, Cause, Found, LookUp, Place, Unknown
 from bot.domain.ledger import (
-    AlertRaised,
-    DoubtOpened,
-    DoubtResolved,
-    IntentDropped,
     LedgerEntry,
-    LookUpMade,
-    RequestAnswered,
-    RequestSigned,
 )
 from bot.domain.orders import (
-    OrderResurfaced,
+    ChangeStops,
+    OrderCanceled,
     SubmitOrder,
 )
 from bot.domain.venue_records import OrderRecord, OrderState, PositionRecord
 
-NOT_ACCEPTED = "NOT_ACCEPTED"
-"""The code of what was given up by evidence."""
-UNSENT = "UNSENT"
-"""The code of what was intended and never left."""
 ORDER_DONE = "ORDER_DONE"
 """The code of an amendment that came too late."""
 _NEEDED = {Place.OPEN, Place.HISTORY}  # a look-up that has not been to both says nothing
 DONE = (OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED)
-_NEVER_NS = 2**62
 _MISSED = 20  # look-ups in vain for an order that the venue accepted, before a person is told
 
 
-@dataclass(slots=True)
-class _Watch:
-    """What need not survive a crash: when to look at a request again, and what look-ups have said since."""
-
-    due_ns: int = _NEVER_NS
-    tries: int = 0
-    released: bool = False  # it may have left; before that a crash, or a late commit, leaves it unsent
-    wanted: bool = True  # it may be sent again; after a restart an old decision never is
-    may_resend: bool = False  # the last look-up did not find it
-    negative_ms: list[int] = field(default_factory=list)  # look-ups that found nothing
-    behind_ms: list[int] = field(default_factory=list)  # those of them behind the fence, far enough apart
-    is_seen: bool = False  # a stream or a look-up has shown the order
-
-
-class Submissions:
+class Submissions(Outcomes):
     """All requests in flight.
 
     Args:
@@ -83,11 +60,9 @@ class Submissions:
     """
 
     def __init__(self, terms: Terms, may_create: Callable[[SubmitOrder], bool]) -> None:
-        self.terms = terms
-        self.journal = RequestJournal(terms.margin_ms)
+        super().__init__(terms)
         self._may_create = may_create
-        self._watches: dict[str, _Watch] = {}
-        self._asking: dict[str, int] = {}  # client order ids that are being looked up, and since when
+        self._missing = Missing(terms)
         self._offset_ms = 0  # the venue's clock less ours
         self.creates_from_ns = 0  # before that, what the last epoch signed may still be admitted
 
@@ -114,13 +89,13 @@ class Submissions:
         for key in list(self.journal.unsigned):
             self._drop(key, "it was decided before a restart, and no byte of it had left", now_ns, steps)
         for request in list(self.journal.requests.values()):
-            watch = self._watches[request.key] = _Watch(
-                released=True, wanted=request.kind is Kind.CANCEL, due_ns=now_ns
+            watch = self._watches.begin(
+                request.key, Watch(released=True, wanted=request.kind is Kind.CANCEL, due_ns=now_ns)
             )
             if request.phase is Phase.SIGNED:
                 self._doubt(request, "the bot was started again before an answer was recorded", now_ns, steps)
             elif request.closed_ns:
-                watch.due_ns = _NEVER_NS
+                watch.due_ns = NEVER_NS
             self._give_up_wanting(request, steps)
         return steps
 
@@ -140,7 +115,7 @@ class Submissions:
         going, steps = [], Steps()
         for send in sends:
             request = self.journal.requests.get(send.request)
-            watch = self._watches.get(send.request)
+            watch = self._watches.find(send.request)
             if request is None or watch is None or not request.is_open:
                 continue  # it has been settled meanwhile
             late_ns = now_ns - send.prepared_ns
@@ -151,7 +126,7 @@ class Submissions:
                 self._take_back(request, send, why, now_ns, steps)
             elif late_ns > send.recv_window_ms * 500_000 and len(request.attempts) < self.terms.sends_max:
                 self._sign_again(request.key, now_ns, steps)
-                self._unsent(send, "its window had nearly passed", now_ns, steps)
+                self._record(entries.unsent(send, "its window had nearly passed", now_ns), steps)
             else:
                 watch.released = True
                 watch.due_ns = now_ns + self.terms.answer_within_ns
@@ -171,19 +146,7 @@ class Submissions:
         if request.kind is Kind.CREATE and answer.kind is AnswerKind.REFUSED and answer.cause is Cause.CLOCK:
             # Too late is what a copy that the network made is, too; the first may have been in time.
             answer = replace(answer, kind=AnswerKind.UNKNOWN)
-        self._record(
-            RequestAnswered(
-                ts_ns=now_ns,
-                request=key,
-                attempt=attempt,
-                kind=answer.kind.value,
-                cause="" if answer.kind is AnswerKind.ACCEPTED else answer.cause.value,
-                code=answer.code,
-                text=answer.text[:200],
-                server_time_ms=answer.server_time_ms,
-            ),
-            steps,
-        )
+        self._record(entries.answered(key, attempt, answer, now_ns), steps)
         match answer.kind:
             case AnswerKind.ACCEPTED:
                 self._accepted(request, was, "the venue took it", now_ns, steps)
@@ -208,8 +171,9 @@ class Submissions:
         request = self.journal.create(client_order_id)
         if request is None:
             return steps
-        watch = self._watch(request.key)
+        watch = self._watches.of(request.key)
         watch.is_seen = True
+        self._missing.see(client_order_id)
         if request.phase is Phase.ACCEPTED:
             return steps
         if created_ms is not None and watch.negative_ms and max(watch.negative_ms) > created_ms:
@@ -228,8 +192,9 @@ class Submissions:
         request = self.journal.create(client_order_id)
         if request is None:
             return steps
-        if request.phase is Phase.UNKNOWN:
-            self._note(request, result, now_ns, steps)
+        is_lost = isinstance(result, Absent) and request.phase is Phase.ACCEPTED
+        if request.phase is Phase.UNKNOWN or is_lost:
+            self._record(entries.looked_up(request, result, now_ns), steps)
         match result:
             case Found():
                 self._found(request, result.order, now_ns, steps)
@@ -247,7 +212,7 @@ class Submissions:
         for request in self.journal.of_order(client_order_id):
             if request.kind not in (Kind.AMEND, Kind.CANCEL) or request.phase is not Phase.UNKNOWN:
                 continue
-            self._note(request, result, now_ns, steps)
+            self._record(entries.looked_up(request, result, now_ns), steps)
             if not isinstance(result, Found):
                 self._again(request, now_ns)
             elif result.order.state in DONE:
@@ -272,15 +237,14 @@ class Submissions:
             if position is None or server_time_ms is None:
                 self._wait(request, now_ns)
                 continue
-            detail = f"profit {position.take_profit}, loss {position.stop_loss}, trail {position.trailing_distance}"
-            entry = LookUpMade(
-                ts_ns=now_ns, request=request.key, result="found", server_time_ms=server_time_ms, detail=detail
-            )
+            if isinstance(request.command, ChangeStops) and request.command.leg is not position.leg:
+                continue  # in hedge mode there is another
+            entry = entries.position_seen(request, position, server_time_ms, now_ns)
             self._record(entry, steps)
             if keeps(position, request):
-                self._resolve(request, "accepted", f"the position has them: {detail}", now_ns, steps)
+                self._resolve(request, "accepted", f"the position has them: {entry.detail}", now_ns, steps)
             elif self._is_behind_fence(request, server_time_ms):
-                self._give_up(request, detail, now_ns, steps)
+                self._give_up(request, entry.detail, now_ns, steps)
             else:
                 self._again(request, now_ns)
         return steps
@@ -289,10 +253,10 @@ class Submissions:
         """Do what is due: open doubts where nobody answered, look up, send again, forget."""
         steps = Steps()
         self.journal.forget_closed(now_ns - self.terms.zombie_watch_ns)
-        for key in [key for key in self._watches if key not in self.journal.requests]:
-            del self._watches[key]
+        for key in self._watches.keep_only(self.journal.requests):
+            self._missing.see(key.partition(":")[2])
         for request in list(self.journal.requests.values()):
-            watch = self._watch(request.key)
+            watch = self._watches.of(request.key)
             if watch.due_ns > now_ns:
                 continue
             match request.phase:
@@ -303,14 +267,13 @@ class Submissions:
                 case Phase.ACCEPTED if request.kind is Kind.CREATE and not watch.is_seen:
                     self._look_up(request, now_ns, steps)
                 case _:
-                    watch.due_ns = _NEVER_NS
+                    watch.due_ns = NEVER_NS
         return steps
 
     @property
     def next_due_ns(self) -> int | None:
         """Return when `tick` has something to do; None: not by time."""
-        due_ns = min((watch.due_ns for watch in self._watches.values()), default=_NEVER_NS)
-        return None if due_ns == _NEVER_NS else due_ns
+        return self._watches.next_due_ns
 
     @property
     def doubtful(self) -> list[Request]:
@@ -335,111 +298,63 @@ class Submissions:
         """Sign a sending, the first or the next one, with everything but the time as it was."""
         held = self.journal.requests.get(key)
         command = held.command if held is not None else command_of(self.journal.unsigned[key])
-        name = held.client_order_id if held is not None else name_of(command)
-        number = 1 if held is None else len(held.attempts) + 1
-        signed_ms = now_ns // 1_000_000 + self._offset_ms
-        entry = RequestSigned(
-            ts_ns=now_ns,
+        send = Send(
             request=key,
-            client_order_id=name,
-            instrument=command.instrument,
-            attempt=number,
-            signed_ms=signed_ms,
+            attempt=1 if held is None else len(held.attempts) + 1,
+            command=command,
+            signed_ms=now_ns // 1_000_000 + self._offset_ms,
             recv_window_ms=self.terms.recv_window_ms,
             channel=self.terms.channel,
-            content_hash=content_hash(command),
+            prepared_ns=now_ns,
         )
-        self._record(entry, steps)
-        watch = self._watch(key)
+        self._record(entries.signed(send), steps)
+        watch = self._watches.of(key)
         watch.may_resend = False
         watch.behind_ms.clear()  # the fence has moved
-        steps.send.append(
-            Send(
-                request=key,
-                attempt=number,
-                command=command,
-                signed_ms=signed_ms,
-                recv_window_ms=self.terms.recv_window_ms,
-                channel=self.terms.channel,
-                prepared_ns=now_ns,
-            )
-        )
+        steps.send.append(send)
 
     def _take_back(self, request: Request, send: Send, why: str, now_ns: int, steps: Steps) -> None:
         """Close a sending of a create that did not leave; with it the order, where no other sending did."""
         if send.attempt == 1:
             self._drop(request.key, why, now_ns, steps)
             return
-        self._unsent(send, why, now_ns, steps)
+        self._record(entries.unsent(send, why, now_ns), steps)
         now = self.journal.requests.get(request.key)
         if now is not None and now.phase is Phase.REFUSED:  # no sending of it has left, this one neither
             self._reject(request, UNSENT, why, now_ns, steps)
             return
         self._wait(request, now_ns)
 
-    def _unsent(self, send: Send, why: str, now_ns: int, steps: Steps) -> None:
-        entry = RequestAnswered(
-            ts_ns=now_ns,
-            request=send.request,
-            attempt=send.attempt,
-            kind=AnswerKind.REFUSED.value,
-            cause=Cause.UNSENT.value,
-            code=UNSENT,
-            text=why,
-        )
-        self._record(entry, steps)
-
     def _drop(self, key: str, why: str, now_ns: int, steps: Steps) -> None:
         """Close what was intended unsent, and tell so."""
         request = self.journal.requests.get(key)
         command = request.command if request is not None else command_of(self.journal.unsigned[key])
-        name = name_of(command)
-        entry = IntentDropped(ts_ns=now_ns, request=key, client_order_id=name, instrument=command.instrument, why=why)
-        self._record(entry, steps)
+        self._record(entries.dropped(key, command, why, now_ns), steps)
         kind = Kind(key.partition(":")[0])
-        steps.tell.append(rejection(kind, name, command.instrument, UNSENT, why, now_ns))
+        steps.tell.append(rejection(kind, name_of(command), command.instrument, UNSENT, why, now_ns))
 
     def _why_not(self, request: Request, marks: Mapping[str, Mark | None], now_ns: int) -> str | None:
         """Return why a create is not wanted any more, None if it still is."""
         order = request.command
         assert isinstance(order, SubmitOrder)
-        if not self._watch(request.key).wanted:
+        if not self._watches.of(request.key).wanted:
             return "it was decided before a restart"
         if self.journal.cancel_number(request.client_order_id):
             return "a cancel has been asked for"
-        if now_ns - request.decided_ns > self.terms.wanted_ns:
-            return f"it was decided {(now_ns - request.decided_ns) / 1e9:.3f} s ago"
-        if not self._may_create(order):
-            return "a latch has closed since"
-        mark = marks.get(order.instrument)
-        if mark is None or request.mark_price is None or order.reduce_only:
-            return None if order.reduce_only else "there is no price"
-        try:
-            drift = abs(mark.price / request.mark_price - 1)
-            is_near = drift.is_finite() and drift <= self.terms.drift_max
-        except DecimalException:
-            return "the price is no number"
-        return None if is_near else f"the price went from {request.mark_price} to {mark.price}"
+        return why_not(request, order, marks.get(order.instrument), now_ns, self.terms, self._may_create)
 
     # --- doubts -----------------------------------------------------------------------------------------------------
 
     def _doubt(self, request: Request, why: str, now_ns: int, steps: Steps) -> None:
         """Open a doubt, or go on with it, and look soon."""
         if self.journal.requests[request.key].phase is not Phase.UNKNOWN:
-            entry = DoubtOpened(
-                ts_ns=now_ns,
-                request=request.key,
-                client_order_id=request.client_order_id,
-                instrument=request.instrument,
-                why=why.strip(),
-            )
-            self._record(entry, steps)
-            self._watch(request.key).tries = 0
+            self._record(entries.doubted(request, why, now_ns), steps)
+            self._watches.of(request.key).tries = 0
         self._wait(request, now_ns)
 
     def _pursue(self, request: Request, marks: Mapping[str, Mark | None], now_ns: int, steps: Steps) -> None:
         """Send the very same thing again while that is wanted and the last look found nothing; else look."""
-        watch = self._watch(request.key)
+        watch = self._watches.of(request.key)
         if not watch.may_resend or len(request.attempts) >= self.terms.sends_max or not watch.wanted:
             self._look_up(request, now_ns, steps)
             return
@@ -473,18 +388,6 @@ class Submissions:
         )
         steps.look_up.append(wanted)
 
-    def _note(self, request: Request, result: LookUp, now_ns: int, steps: Steps) -> None:
-        """Keep a look-up as evidence."""
-        entry = LookUpMade(
-            ts_ns=now_ns,
-            request=request.key,
-            result=type(result).__name__.lower(),
-            places=tuple(place.value for place in result.places) if isinstance(result, Absent) else (),
-            server_time_ms=None if isinstance(result, Unknown) else result.server_time_ms,
-            detail=f"{result.order.state.value} {result.order.venue_order_id}" if isinstance(result, Found) else "",
-        )
-        self._record(entry, steps)
-
     def _found(self, request: Request, record: OrderRecord, now_ns: int, steps: Steps) -> None:
         """Adopt the order that was found, if it is the one that was asked for."""
         assert isinstance(request.command, SubmitOrder)
@@ -500,8 +403,14 @@ class Submissions:
         join(steps, self.sighted(request.client_order_id, record.created_ms, "a look-up found it", now_ns))
 
     def _absent(self, request: Request, absent: Absent, now_ns: int, steps: Steps) -> None:
-        watch = self._watch(request.key)
+        watch = self._watches.of(request.key)
         watch.negative_ms.append(absent.server_time_ms)
+        watch.is_seen = False  # if it was: it is looked for until it is found, or certainly gone
+        if request.phase is Phase.ACCEPTED or request.is_known_to_exist:
+            evidence = self._missing.weigh(request, absent, self.journal.margin_ms)
+            if evidence is not None:
+                self._close_missing(request, evidence, absent.server_time_ms, now_ns, steps)
+                return
         if request.phase is Phase.ACCEPTED and watch.tries == _MISSED:
             detail = f"{request.client_order_id} was accepted, and {watch.tries} look-ups have not found it"
             self._alert("ORDER_MISSING", request, detail, now_ns, steps)
@@ -516,130 +425,18 @@ class Submissions:
         else:
             self._again(request, now_ns)
 
-    def _again(self, request: Request, now_ns: int) -> None:
-        """Go on: what the look-up did not find may be sent again."""
-        self._watch(request.key).may_resend = True
-        self._wait(request, now_ns)
+    def _close_missing(self, request: Request, evidence: str, now_ms: int, now_ns: int, steps: Steps) -> None:
+        """Close an order that the venue had taken and shows nowhere: its fills, should there be any, are still booked.
 
-    def _is_behind_fence(self, request: Request, server_time_ms: int) -> bool:
-        """Count a look-up that found nothing; return whether it is the last that it takes."""
-        if server_time_ms <= request.fence_ms(self.journal.margin_ms):
-            return False
-        behind = self._watch(request.key).behind_ms
-        if not behind or server_time_ms - behind[-1] >= self.terms.round_gap_ms:
-            behind.append(server_time_ms)
-        return len(behind) >= self.terms.rounds
-
-    def _wait(self, request: Request, now_ns: int) -> None:
-        watch = self._watch(request.key)
-        backoff_ns = self.terms.backoff_ns
-        watch.due_ns = now_ns + backoff_ns[min(watch.tries, len(backoff_ns) - 1)]
-        watch.tries += 1
-
-    # --- outcomes ---------------------------------------------------------------------------------------------------
-
-    def _accepted(self, request: Request, was: Phase, by: str, now_ns: int, steps: Steps) -> None:
-        if was is Phase.UNKNOWN:
-            self._resolve(request, "accepted", by, now_ns, steps)
-        elif request.closed_ns:
-            self._resurface(request, by, now_ns, steps)
-        if request.kind is Kind.CREATE:
-            self._watch(request.key).due_ns = now_ns + self.terms.seen_within_ns
-
-    def _refused(self, request: Request, answer: Answer, now_ns: int, steps: Steps) -> None:
-        """Take a refusal: of a create it is final where no earlier sending is in doubt."""
-        now = self.journal.requests.get(request.key)
-        is_done = answer.cause is Cause.UNCHANGED and request.kind in (Kind.AMEND, Kind.STOPS)
-        if request.kind is Kind.AMEND and (is_done or answer.cause is Cause.NOT_FOUND):
-            # Whether it is as asked, or gone, only the order itself tells.
-            self._ask_for(request, now_ns, steps)
-        if now is not None and now.phase is Phase.UNKNOWN:
-            if is_done:
-                self._resolve(request, "accepted", "it is as it was asked to be", now_ns, steps)
-                return
-            if not now.is_refused:
-                return
-            self._resolve(request, "refused", f"{answer.code} {answer.text}".strip(), now_ns, steps)
-        if request.kind is Kind.CANCEL:
-            self._ask_for(request, now_ns, steps)  # still wanted: it is asked again while the order lives
-            if answer.cause not in (Cause.NOT_FOUND, Cause.LIMITED, Cause.BUSY, Cause.CLOCK, Cause.NETWORK):
-                self._alert("CANCEL_REFUSED", request, f"{answer.code} {answer.text}", now_ns, steps)
-            return
-        if is_done or (request.kind is Kind.CREATE and not request.is_open):
-            return  # it is as it was asked to be; or a late word about a sending that no longer matters
-        if answer.cause is Cause.KEY:
-            self._alert("KEY_REFUSED", request, f"{answer.code} {answer.text}", now_ns, steps)
-        self._reject(request, answer.code or answer.cause.value, answer.text, now_ns, steps)
-
-    def _ask_for(self, request: Request, now_ns: int, steps: Steps) -> None:
-        """Look up the order that a request is about, whatever became of the request."""
-        if request.client_order_id not in self._asking:
-            self._asking[request.client_order_id] = now_ns
-            wanted = LookUpWanted(
-                subject=Subject.ORDER, instrument=request.instrument, client_order_id=request.client_order_id
-            )
-            steps.look_up.append(wanted)
-
-    def _give_up(self, request: Request, what: str, now_ns: int, steps: Steps) -> None:
-        """Close a request as never accepted, with the evidence, and watch for it all the same."""
-        behind = ", ".join(map(str, self._watch(request.key).behind_ms))
-        fence_ms = request.fence_ms(self.journal.margin_ms)
-        self._resolve(request, "not_accepted", f"{what}; looked at {behind}, fence {fence_ms}", now_ns, steps)
-        if request.kind is Kind.CANCEL:
-            return  # it is asked again while the order lives
-        detail = f"the venue never took it: {what}, by look-ups behind the fence"
-        self._reject(request, NOT_ACCEPTED, detail, now_ns, steps)
-
-    def _resurface(self, request: Request, by: str, now_ns: int, steps: Steps) -> None:
-        """Take back that a request was refused or never accepted: it lives, and nobody counts on it any more."""
-        self._resolve(request, "resurfaced", by, now_ns, steps)
-        detail = f"{request.client_order_id} was taken for {request.phase.value}, and lives: {by}"
-        self._alert("ORDER_RESURFACED", request, detail, now_ns, steps)
-        steps.tell.append(
-            OrderResurfaced(
-                ts_event_ns=now_ns,
-                ts_recv_ns=now_ns,
-                client_order_id=request.client_order_id,
-                instrument=request.instrument,
-                reason=by,
-            )
+        Whatever is in doubt of canceling or amending it is settled with it. Where the venue ought to remember it, our
+        picture is wrong in a way that nobody has thought of: a person looks before anything new is opened there.
+        """
+        name = request.client_order_id
+        self._missing.see(name)
+        self._alert("ORDER_MISSING", request, f"{name}: {evidence}", now_ns, steps)
+        canceled = OrderCanceled(
+            ts_event_ns=now_ns, ts_recv_ns=now_ns, client_order_id=name, instrument=request.instrument, reason=MISSING
         )
-        steps.hold_back.append((request.instrument, detail))
-        steps.cancel.append((request.client_order_id, detail))
-
-    def _reject(self, request: Request, code: str, reason: str, now_ns: int, steps: Steps) -> None:
-        """Tell that a request came to nothing."""
-        name, instrument = request.client_order_id, request.instrument
-        steps.tell.append(rejection(request.kind, name, instrument, code, reason, now_ns))
-
-    def _resolve(self, request: Request, outcome: str, evidence: str, now_ns: int, steps: Steps) -> None:
-        entry = DoubtResolved(
-            ts_ns=now_ns,
-            request=request.key,
-            client_order_id=request.client_order_id,
-            instrument=request.instrument,
-            outcome=outcome,
-            evidence=evidence,
-            margin_ms=self.journal.margin_ms,
-        )
-        self._record(entry, steps)
-        watch = self._watch(request.key)
-        watch.due_ns = now_ns + self.terms.seen_within_ns if outcome == "accepted" else _NEVER_NS
-
-    def _alert(self, code: str, request: Request, detail: str, now_ns: int, steps: Steps) -> None:
-        steps.record.append(
-            AlertRaised(
-                ts_ns=now_ns,
-                code=code,
-                instrument=request.instrument,
-                client_order_id=request.client_order_id,
-                detail=detail,
-            )
-        )
-
-    def _watch(self, key: str) -> _Watch:
-        return self._watches.setdefault(key, _Watch())
-
-    def _record(self, entry: LedgerEntry, steps: Steps) -> None:
-        self.journal.fold(entry)
-        steps.record.append(entry)
+        steps.tell.append(canceled)
+        if is_remembered(request, now_ms):
+            steps.hold_back.append((request.instrument, f"{name} is gone, and was neither filled nor canceled"))

@@ -63,6 +63,16 @@ class VenueAccount:
         """Return a position, flat if there never was one."""
         return self.state.positions.get((instrument, position_index), Position(instrument=instrument))
 
+    def held(self, instrument: str) -> Position:
+        """Return the position that is held, of whichever leg; in hedge mode the two added up."""
+        found = Position(instrument=instrument)
+        for key in self._keys(instrument):
+            position = self.state.positions.get(key)
+            if position is not None and position.qty:
+                qty, value = found.qty + position.qty, found.entry_value + position.entry_value
+                found = replace(position, qty=qty, entry_value=value)
+        return found
+
     def reducible_qty(self, order: VenueOrder) -> Decimal:
         """Return how much of the order's position its side can close."""
         return max(ZERO, -self.state.qty((order.instrument, order.position_index)) * order.side.sign)

@@ -10,7 +10,15 @@ from decimal import Decimal
 
 from bot.core.delays import Delay
 from bot.core.matching import VenueModel
-from bot.core.venue.facts import CancelType, CreateType, Execution, FundingSettled, InsurancePaid, Refusal
+from bot.core.venue.facts import (
+    CancelType,
+    CreateType,
+    Execution,
+    FundingSettled,
+    InsurancePaid,
+    PositionIndex,
+    Refusal,
+)
 from bot.core.venue.orders import (
     Amendment,
     ExitLeg,
@@ -39,6 +47,7 @@ from bot.domain.orders import (
     Command,
     Exit,
     FundingPaid,
+    Leg,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
@@ -70,6 +79,9 @@ _SOURCE = {
     TriggerSource.MARK: PriceSource.MARK,
     TriggerSource.INDEX: PriceSource.INDEX,
 }
+_INDEX = {Leg.NET: PositionIndex.ONE_WAY, Leg.LONG: PositionIndex.LONG, Leg.SHORT: PositionIndex.SHORT}
+_LEG = {index: leg for leg, index in _INDEX.items()}
+_OF_LEG = {PositionIndex.ONE_WAY: "", PositionIndex.LONG: "-long", PositionIndex.SHORT: "-short"}
 _CAUSE = {
     CreateType.TAKE_PROFIT: StopKind.TAKE_PROFIT,
     CreateType.PARTIAL_TAKE_PROFIT: StopKind.TAKE_PROFIT,
@@ -226,6 +238,7 @@ class Desk:
             take_profit=_leg_of(change.take_profit),
             stop_loss=_leg_of(change.stop_loss),
             trailing_distance=change.trailing_distance,
+            position_index=_INDEX[change.leg],
         )
         refusal, told = self._model.set_stops(self._account, wanted, now_ns)
         events = self._translate(told)
@@ -247,7 +260,7 @@ class Desk:
 
     def _translate(self, told: Iterable[Told], amended: str = "") -> list[AccountEvent]:
         events: list[AccountEvent] = []
-        stops: dict[str, int] = {}
+        stops: dict[tuple[str, int], int] = {}  # by position
         for account, fact in told:
             if account != self._account:
                 continue
@@ -258,7 +271,7 @@ class Desk:
                     else:
                         self._note_own(record)
                         if record.status is not Status.TRIGGERED:
-                            stops[record.instrument] = fact.ts_ns
+                            stops[record.instrument, record.position_index] = fact.ts_ns
                 case Execution():
                     events.append(self._of_execution(fact))
                 case FundingSettled():
@@ -276,8 +289,8 @@ class Desk:
                     )
                 case _:
                     pass  # an order's cut or end comes as the order's change as well
-        for instrument, ts_ns in stops.items():
-            events.append(self._stops_now(instrument, ts_ns))
+        for (instrument, index), ts_ns in stops.items():
+            events.append(self._stops_now(instrument, index, ts_ns))
         return events
 
     def _of_order(self, record: OrderRecord, ts_ns: int, *, is_amended: bool) -> list[AccountEvent]:
@@ -357,7 +370,7 @@ class Desk:
             ts_event_ns=fact.ts_ns,
             ts_recv_ns=fact.ts_ns + self._answer_delay.of(fact.ts_ns),
             instrument=fact.instrument,
-            funding_id=f"{fact.instrument}-funding-{fact.ts_ns}",
+            funding_id=f"{fact.instrument}-funding-{fact.ts_ns}{_OF_LEG[fact.position_index]}",
             position_qty=fact.position_qty,
             mark_price=fact.mark_price,
             rate=fact.rate,
@@ -370,8 +383,8 @@ class Desk:
         elif record.status is not Status.FILLED:
             self._made.pop(record.order_id, None)
 
-    def _stops_now(self, instrument: str, ts_ns: int) -> StopsChanged:
-        stops = self._model.stops(self._account, instrument)
+    def _stops_now(self, instrument: str, index: int, ts_ns: int) -> StopsChanged:
+        stops = self._model.stops(self._account, instrument, index)
         return StopsChanged(
             ts_event_ns=ts_ns,
             ts_recv_ns=self._own_recv_ns(self._next_own(), ts_ns),
@@ -379,6 +392,7 @@ class Desk:
             take_profit=stops.take_profit,
             stop_loss=stops.stop_loss,
             trailing_distance=stops.trailing_distance,
+            leg=_LEG[index],
         )
 
     # When we learn of it
@@ -416,6 +430,7 @@ def _request_of(order: SubmitOrder) -> NewOrder:
         reduce_only=order.reduce_only,
         trigger=trigger,
         exits=exits,
+        position_index=_INDEX[order.leg],
     )
 
 
