@@ -162,9 +162,6 @@ class EncoderConfig(_Inputs, frozen=True, kw_only=True, tag_field="encoder", tag
         attn = self.block.attn
         made = attn.heads * attn.d
         self._need(self.width == made, "width", f"must be heads * d, which is {attn.heads} * {attn.d} = {made}")
-        if attn.kernel == "linear":
-            between = [kind for kind in self.pos.kinds if kind in ("alibi", "cyclical", "rotary")]
-            self._need(not between, "pos", f"the linear kernel has no scores between tokens for {', '.join(between)}")
 
 
 class RecurrentConfig(_Inputs, frozen=True, kw_only=True, tag_field="encoder", tag="recurrent"):

@@ -32,7 +32,7 @@ class Encoder(BarEncoder):
         attn = cfg.block.attn
         sizes = Sizes(width=cfg.width, heads=attn.heads, d=attn.d, features=self.features)
         self.embed = nn.Linear(self.features, cfg.width)
-        self.position = build_position(cfg.pos, sizes)
+        self.position = build_position(cfg.pos, sizes, kernel=attn.kernel)
         shape = {"width": cfg.width, "features": self.features, "depth": cfg.depth, "terms": self.position.terms}
         self.blocks = nn.ModuleList(Block(cfg.block, layer=layer, **shape) for layer in range(cfg.depth))
         self.norm = make_norm(cfg.block.norm_kind, cfg.width) if cfg.block.norm == "pre" else nn.Identity()

@@ -1,7 +1,8 @@
 """What an artefact says of itself: one JSON document, canonical, in which nothing unknown may stand.
 
-Canonical means sorted keys, no spaces, every field written. The artefact is named by the hash of these bytes, so two
-spellings of one manifest cannot both be right.
+Canonical means sorted keys, no spaces, and every field that there was when it was written. The artefact is named by the
+hash of these bytes, so two spellings of one manifest cannot both be right. A field that came later has a default, which
+says what artefacts from before meant; so they still open.
 """
 
 import hashlib
@@ -263,13 +264,30 @@ def from_json(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, ValueError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{MANIFEST}: {error}") from error
-    if to_json(manifest) != content:
+    if not _is_canonical(content, manifest):
         raise DataError(f"{MANIFEST}: not in the form in which it is written: a key is unknown, repeated or elsewhere")
     if set(manifest.files) != {WEIGHTS, GOLDEN}:
         raise DataError(f"{MANIFEST}: files are {WEIGHTS} and {GOLDEN}; it names {', '.join(sorted(manifest.files))}")
     if manifest.identity.system != manifest.model.config.system:
         raise DataError(f"{MANIFEST}: of {manifest.identity.system}, but its model is {manifest.model.config.system}")
     return manifest
+
+
+def _is_canonical(content: bytes, manifest: Manifest) -> bool:
+    """Return whether these bytes are the only ones that say what they say, and all of it is known."""
+    if to_json(manifest) == content:
+        return True
+    written = msgspec.json.decode(content)
+    return msgspec.json.encode(written, order="sorted") == content and _is_part(written, msgspec.to_builtins(manifest))
+
+
+def _is_part(written: Any, known: Any) -> bool:
+    """Return whether `known` says everything that is written, and the same; of objects it may say more."""
+    if isinstance(written, dict) and isinstance(known, dict):
+        return all(key in known and _is_part(value, known[key]) for key, value in written.items())
+    if isinstance(written, list) and isinstance(known, list | tuple):
+        return len(written) == len(known) and all(map(_is_part, written, known))
+    return type(written) is type(known) and bool(written == known)
 
 
 def name_of(system: str, content: bytes) -> str:

@@ -55,7 +55,15 @@ class Position(nn.Module):
 
     counts_from_start: bool = False  # True: exact only while the first token stays the same
     rotates: bool = False
+    slopes: bool = False  # it takes from scores by distance
     terms: int = 0  # columns that it adds to queries and keys
+    needs_period: bool = False
+    reads_features: bool = False  # of the bar
+
+    @property
+    def is_between(self) -> bool:
+        """Return whether it speaks of two tokens at once, and not of each by itself."""
+        return self.rotates or self.slopes or self.terms > 0
 
     def embed(self, tokens: Tokens) -> Tensor | None:
         """Return what is added to the tokens, [B, L, D]; None for nothing."""
@@ -122,6 +130,8 @@ class Rotary(Position):
 class Alibi(Position):
     """Take from a score in proportion to the distance, in each head at its own rate. Source: Press et al. (2022)."""
 
+    slopes = True
+
     def __init__(self, cfg: PosConfig, sizes: Sizes) -> None:
         super().__init__()
         slopes = 2.0 ** (-8.0 * torch.arange(1, sizes.heads + 1, dtype=torch.float64) / sizes.heads)
@@ -133,6 +143,8 @@ class Alibi(Position):
 
 class CalendarHarmonics(Position):
     """Sines and cosines of whole multiples of the exact phase of each period, so that every period closes on itself."""
+
+    needs_period = True
 
     def __init__(self, cfg: PosConfig, sizes: Sizes) -> None:
         super().__init__()
@@ -157,6 +169,8 @@ class Time2Vec(Position):
     "calendar". Source: Kazemi et al. (2019), on phases instead of unbounded time.
     """
 
+    needs_period = True
+
     def __init__(self, cfg: PosConfig, sizes: Sizes) -> None:
         super().__init__()
         self.clock = Clock(tuple(cfg.periods))
@@ -178,6 +192,8 @@ class Cyclical(Position):
     keys a period, works in every kernel, learns, and stays right in a cache.
     """
 
+    needs_period = True
+
     def __init__(self, cfg: PosConfig, sizes: Sizes) -> None:
         super().__init__()
         self.clock = Clock(tuple(cfg.periods))
@@ -192,6 +208,8 @@ class Cyclical(Position):
 
 class ContextMLP(Position):
     """Let the features themselves say where a token stands."""
+
+    reads_features = True
 
     def __init__(self, cfg: PosConfig, sizes: Sizes) -> None:
         super().__init__()
@@ -211,6 +229,8 @@ class Composite(Position):
         self.kinds = nn.ModuleList(kinds)
         self.terms = sum(kind.terms for kind in kinds)
         self.counts_from_start = any(kind.counts_from_start for kind in kinds)
+        self.slopes = any(kind.slopes for kind in kinds)
+        self.reads_features = any(kind.reads_features for kind in kinds)
 
     def _each(self) -> list[Position]:
         return [kind for kind in self.kinds if isinstance(kind, Position)]
@@ -296,21 +316,33 @@ def register_position(name: str, make: Callable[[PosConfig, Sizes], Position]) -
     _KINDS[name] = make
 
 
-def build_position(cfg: PosConfig, sizes: Sizes) -> Composite:
+def kinds() -> tuple[str, ...]:
+    """Return the names of all kinds."""
+    return tuple(sorted(_KINDS))
+
+
+def build_position(cfg: PosConfig, sizes: Sizes, *, kernel: str = "softmax") -> Composite:
     """Return the kinds that a configuration names.
 
+    Args:
+        kernel: what they are for; the linear one has no scores that a kind could change.
+
     Raises:
-        ConfigError: there is none of a name, two of them turn the same heads, or one needs a period and there is none.
+        ConfigError: there is none of a name, two of them turn the same heads, one needs a period and there is none, or
+            one speaks of scores and there are none.
     """
     made: list[Position] = []
     for kind in cfg.kinds:
         if kind not in _KINDS:
-            raise ConfigError(f"PosConfig.kinds: there is no {kind!r}; choose of {', '.join(sorted(_KINDS))}")
-        if kind in ("calendar", "time2vec", "cyclical") and not cfg.periods:
+            raise ConfigError(f"PosConfig.kinds: there is no {kind!r}; choose of {', '.join(kinds())}")
+        if getattr(_KINDS[kind], "needs_period", False) and not cfg.periods:
             raise ConfigError(f"PosConfig.periods: {kind!r} needs one at least")
         made.append(_KINDS[kind](cfg, sizes))
     if sum(kind.rotates for kind in made) > 1:
         raise ConfigError(f"PosConfig.kinds: {', '.join(cfg.kinds)} turn the same heads twice; choose one of them")
+    between = [name for name, kind in zip(cfg.kinds, made, strict=True) if kind.is_between]
+    if kernel == "linear" and between:
+        raise ConfigError(f"PosConfig.kinds: the linear kernel has no scores between tokens for {', '.join(between)}")
     return Composite(made)
 
 

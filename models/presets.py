@@ -166,6 +166,8 @@ _ANCHORED = _transformer(width=256, heads=4, depth=6, ways="back", kinds=_STREAM
 _GRID = _transformer(width=64, heads=1, depth=2, ways="back", kinds=("calendar",))
 _TABULAR = _transformer(width=64, heads=1, depth=3, ways="both", kinds=())
 _MIGT = _transformer(width=64, heads=1, depth=4, ways="both", kinds=("calendar",), in_norm="gated")
+# At the source's width; heads of 64 where it has eight of 32.
+_MIGT_FULL = _transformer(width=256, heads=4, depth=4, ways="both", kinds=("calendar",), in_norm="gated")
 _PRICE = _transformer(width=256, heads=4, depth=4, ways="back", kinds=_STREAMED)
 _NARROW = _transformer(width=32, heads=2, depth=2, ways="both", kinds=_STREAMED)
 _NARROW_BACK = _transformer(width=32, heads=2, depth=3, ways="back", kinds=_STREAMED)
@@ -192,6 +194,7 @@ _PRESETS: dict[str, _Preset] = {
     "portfolio": ("portfolio", (288,), _GRID, None, (_exposure, _quantile)),
     "portfolio-risk": ("portfolio", (288,), _GRID, None, (_correlation, _quantile, _volatility, _drawdown)),
     "migt": ("migt", (288,), _MIGT, None, (_seven,)),
+    "migt-full": ("migt", (288,), _MIGT_FULL, None, (_seven,)),
     "lstm": ("lstm", (48,), _recurrent, None, (_deep_point,)),
     "patchtst": ("patchtst", (288,), _TABULAR, None, (_quantile,)),
     "itransformer": ("itransformer", (288,), _TABULAR, None, (_quantile,)),

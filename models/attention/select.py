@@ -106,6 +106,11 @@ def attend(
     return select(spec, caps, name).backend.run(q, k, v, spec, ctx)
 
 
+def kernels() -> tuple[str, ...]:
+    """Return the names of all kernels there are, whether or not this machine can run them."""
+    return tuple(_discover())
+
+
 def _discover() -> dict[str, Backend]:
     """Return every kernel in `backends/`, and whatever else has been registered, by name."""
     for module in pkgutil.iter_modules(backends.__path__):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from bot.core.inference_frames import (
+    ROWS_MAX,
     SLOTS,
     WAKE,
     WAKE_MAGIC,
@@ -38,6 +39,7 @@ from models.serving.rows import ScaleRows, block_number, context_ns, cut_block, 
 from models.serving.streams import Streams, group_by_scale
 from models.serving.told import Told, shape_of
 
+_REHEARSED_NS = 1_700_000_000 * 10**9  # some time
 REFUSED = 2**64 - 1  # the request id of the answer that says why the artefact is not served
 
 
@@ -139,6 +141,25 @@ def _streams_of(engine: Engine, instruments: int) -> Any:
     return GraphedStreams(engine, instruments)
 
 
+def rehearse(engine: Engine, shape: Shape) -> None:
+    """Answer a made-up question, so that the first real one is as quick as any: torch does much for the first time.
+
+    That was half a second of a processor, which on a busy machine made the first forecast of each life late. On a GPU
+    capturing the graphs is a rehearsal already.
+    """
+    if engine.device.type != "cpu":
+        return
+    server, at = Server(engine, shape), _REHEARSED_NS // shape.scale_ns[0] * shape.scale_ns[0]
+    for scale, (scale_ns, need) in enumerate(zip(shape.scale_ns, shape.needs, strict=True)):
+        close_ns = at // scale_ns * scale_ns - scale_ns * np.arange(min(need, ROWS_MAX), -1, -1, dtype=np.int64)
+        for part in (slice(None, -1), slice(-1, None)):  # the past, then the newest bar, as a market tells them
+            values = np.full((len(close_ns[part]), shape.features), 1e-3, dtype=np.float32)
+            rows = NewRows(instrument=0, scale=scale, close_ns=close_ns[part], known_ns=close_ns[part], values=values)
+            server.answer(Request(request_id=0, rows=[rows], decisions=()))
+    asked = Decision(instrument=0, close_ns=at, known_ns=at)
+    encode_answers(0, server.answer(Request(request_id=0, rows=[], decisions=[asked])))
+
+
 def check_shape(told: Told, shape: Shape) -> None:
     """Raise DataError unless the artefact has this shape."""
     ours = shape_of(told, shape.instruments)
@@ -165,6 +186,7 @@ def serve(requests: int, answers: int, opening: Opening, wrap: Callable[[Server]
             device=opening.device,
             trusted=frozenset(opening.trusted) if opening.trusted else None,
         )
+        rehearse(engine, shape)
         server = wrap(Server(engine, shape))
     except BotError as refused:
         mailbox.post(REFUSED, seal(REFUSED, str(refused).encode()[:2000]))

@@ -41,8 +41,8 @@ class AxialTrunk(nn.Module):
         if (attn.pre, attn.bias, attn.gate) != ("none", "none", "none"):
             raise ConfigError("AttnConfig: hooks read the features of a bar, and on two axes a token is not a bar")
         sizes = Sizes(width=cfg.width, heads=attn.heads, d=attn.d, features=len(cfg.features))
-        self.position = build_position(cfg.pos, sizes)
-        if self.position.terms or {"context", "alibi"} & {*cfg.pos.kinds}:
+        self.position = build_position(cfg.pos, sizes, kernel=attn.kernel)
+        if self.position.terms or self.position.slopes or self.position.reads_features:
             raise ConfigError(
                 f"PosConfig.kinds = {list(cfg.pos.kinds)}: on two axes use calendar, rotary or sinusoidal"
             )

@@ -12,7 +12,8 @@ from bot.core.calibration import CalibrationParams
 from bot.core.features.engine import FeatureEngine
 from bot.core.trust import TrustScan
 from bot.domain.market import ForecastBatch, MarketSlab
-from bot.runtime.inference_process import History, InferenceProcess, InferenceService, InferenceSettings
+from bot.runtime.inference_process import InferenceProcess, InferenceSettings
+from bot.runtime.inference_service import History, InferenceService
 from models.serving.engine import open_engine
 from models.serving.predictor import ArtifactPredictor
 from models.serving.told import Told, read_told, shape_of

@@ -1,6 +1,7 @@
 """The real inference process: what it says, and that nothing wrong of what it says is ever believed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,19 +12,25 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import structlog
 
 from bot.core.inference_frames import Answered, Request, decode_answers, decode_request, encode_request
 from bot.core.inference_frames import fault_of as judged
 from bot.domain.errors import DataError
-from bot.runtime.inference_process import InferenceService, InferenceSettings, Phase
+from bot.runtime.inference_process import InferenceSettings, Phase
+from bot.runtime.inference_service import InferenceService
 from models.serving.engine import open_engine
-from models.serving.process import Server
+from models.serving.process import Server, rehearse
 from tests.serving.conftest import Served
 from tests.support.faulty_serving import FAULTS, fault_of, spoiled
+from tests.support.served import SERVED
 from tests.support.serving import Bars, Loop, shape_at
+
+log = structlog.get_logger()
 
 FAULTY = "tests.support.faulty_serving"
 QUICK = ("nan", "crossing", "wrong bar", "wrong instrument", "late", "torn", "kill")  # few of them need a restart
+CALL_MS = 50.0  # that a call of the loop may take, without the wait for a processor on a busy machine
 BELIEVED_NEVER = {
     "nan": "a number that is none",
     "crossing": "quantiles that cross",
@@ -57,6 +64,29 @@ def test_it_answers_what_the_same_program_answers_here(loop: Loop, served: Serve
         assert made.answers[0].is_there
         assert made.answers[0].quantiles_HQ.tobytes() == np.asarray(here[0].quantiles_HQ).tobytes()
     assert loop.service.counts.answered == 7
+
+
+def test_the_first_question_costs_no_more_than_any(loop: Loop) -> None:
+    """What torch does for the first time is done before the process says that it is ready."""
+    loop.until_ready()
+    before = processor_s(loop.service.processes[0].pid)
+    request_id = loop.ask()
+    assert request_id is not None
+    assert loop.outcome(request_id).answers[0].is_there
+    assert processor_s(loop.service.processes[0].pid) - before < 0.25  # it was 0.5, and is 0.01
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has taken."""
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_every_network_rehearses(name: str, served: Served) -> None:
+    """Made-up bars end in an answer or in none, and never in an error; nothing of them is kept."""
+    path = served(name)
+    rehearse(open_engine(path), shape_at(path, ("SAMPLEUSDT",)))
 
 
 @pytest.mark.slow
@@ -127,8 +157,8 @@ def test_an_artefact_of_another_shape_is_refused_and_tried_again_later(served: S
         loop.close()
 
 
-def campaign(served: Served, monkeypatch: pytest.MonkeyPatch, faults: list[str], count: int, slowest_s: float) -> None:
-    """Ask until so many faults have struck; every outcome is either right or no opinion."""
+def campaign(served: Served, monkeypatch: pytest.MonkeyPatch, faults: list[str], count: int) -> str:
+    """Ask until so many faults have struck: what is said is right or no opinion, no call keeps the loop; tell of it."""
     struck_by = [*faults, *[""] * len(faults)]
     monkeypatch.setenv("BOT_TEST_FAULTS", json.dumps(struck_by))
     loop = Loop(
@@ -160,21 +190,24 @@ def campaign(served: Served, monkeypatch: pytest.MonkeyPatch, faults: list[str],
                 believed += 1
                 assert outcome.answers[0].close_ns == loop.close_ns
         assert believed
-        assert loop.slowest_s < slowest_s, f"a call took {loop.slowest_s * 1e3:.0f} ms"
+        calls = f"{loop.slowest.count} calls, the slowest {loop.slowest.worst}"
+        told = f"{sum(struck.values())} faults, {loop.service.counts}; {calls}"
+        assert loop.slowest.worst.own < CALL_MS, told
+        return told
     finally:
         loop.close()
 
 
 @pytest.mark.slow
 def test_no_fault_is_believed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short campaign; a shared machine may stretch a call, so the limit is wider than that of the full one."""
-    campaign(served, monkeypatch, list(QUICK), 8, slowest_s=0.5)
+    """A short campaign."""
+    campaign(served, monkeypatch, list(QUICK), 8)
 
 
 @pytest.mark.soak
 def test_two_hundred_faults(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The full campaign; no call of the loop takes 50 ms."""
-    campaign(served, monkeypatch, list(FAULTS), 200, slowest_s=0.05)
+    """The full campaign; `pytest -rP` shows what it came to."""
+    log.info("campaign.ended", told=campaign(served, monkeypatch, list(FAULTS), 200))
 
 
 @pytest.mark.slow
@@ -235,7 +268,7 @@ def test_frames_that_lie_are_refused(served: Served) -> None:
 def test_trading_never_imports_torch() -> None:
     """Neither the replay by a baseline, nor the live actor, nor what starts the inference process."""
     code = (
-        "import sys; import bot.app.replay, bot.actors.live_inference, bot.runtime.inference_process, "
+        "import sys; import bot.app.replay, bot.actors.live_inference, bot.runtime.inference_service, "
         "bot.app.predictors, models.serving.told; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,9 +3,6 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +11,16 @@ import pytest
 from bot.app.models import use_model
 from bot.app.runs import write_report
 from bot.app.verify import verify_run
-from bot.core.bars import BarAggregator
 from bot.domain.errors import ConfigError
-from bot.domain.market import ForecastBatch, TradeBatch
 from bot.domain.operation import Phase
-from bot.runtime.trade_settings import TradeSettings
 from bot.store.tape_parts import read_rows
 from models import artifact_store
 from models.manifest import WEIGHTS
-from models.serving.engine import open_engine
-from models.serving.predictor import ArtifactPredictor
-from tests.support.emulator import listings, make_world
-from tests.support.paper import ROOT
-from tests.support.paper_loop import SECOND, PaperLoop, walk
+from tests.support.own_time import Slowest
+from tests.support.paper_loop import SECOND
+from tests.support.paper_network import BARS, NAMES, TwoSymbols, medians, two_symbols
 from tests.support.served import write_served
 from tests.support.tiny_artifacts import forge
-
-NAMES = ("BTCUSDT", "ETHUSDT")
-BARS = ("5s", "1m", "2m")
-SECONDS = 900
-STRATEGY = f"{ROOT / 'tests/support/forecast_trader.py'}:ForecastTrader"
-
-
-class TwoSymbols(PaperLoop):
-    """A paper run on two symbols by the model that a store has in use."""
-
-    store: Path
-
-    def settings(self, **changed: dict[str, Any]) -> TradeSettings:
-        """See `PaperLoop`."""
-        sections = {
-            "strategy": {"name": STRATEGY},
-            "predictor": {"kind": "artifact", "path": str(self.store), "calibration": "off"},
-            "inference": {"deadline": "2500ms", "look_every": "200ms", "silent_max": "2m"},
-        }
-        for name, keys in changed.items():
-            sections[name] = sections.get(name, {}) | keys
-        values = super().settings(**sections).model_dump()
-        return TradeSettings(**values | {"symbols": [{"symbol": name, "leverage": 10} for name in NAMES]})
-
-    @property
-    def heard(self) -> list[tuple[str, int, int, float]]:
-        """Return what the strategy was told: instrument, the bar's close, when, the median."""
-        return list(self.trading._strategy.heard)  # type: ignore[attr-defined]
-
-
-@asynccontextmanager
-async def two_symbols(directory: Path, store: Path) -> AsyncIterator[TwoSymbols]:
-    """Serve an emulator while the block runs; a run that still goes on is crashed at the end."""
-    both = TwoSymbols(directory, seconds=SECONDS)
-    both.store = store
-    await both.server.start()
-    try:
-        yield both
-    finally:
-        if both._task is not None and not both._task.done():
-            await both.crash()
-        await both.server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -83,40 +33,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-def medians(path: Path) -> dict[tuple[str, int], float]:
-    """Return what a replay of the very trades forecasts, by instrument and the bar's close."""
-    world = make_world(steps=walk(SECONDS), seconds=SECONDS)
-    engine, found = open_engine(path), {}
-    for listing in listings():
-        if listing.is_spot:
-            continue
-        trades = TradeBatch.join(list(world.sources[listing.name].trades))
-        aggregator = BarAggregator(
-            listing.instrument,
-            scales_ns=[5 * SECOND, 60 * SECOND, 120 * SECOND],
-            lateness_ns=50_000_000,
-            gap_max_ns=10**18,
-        )
-        asset = NAMES.index(listing.symbol)
-        predictor = ArtifactPredictor(engine, listing.instrument, asset=asset, calibration=None)
-        said: ForecastBatch | None = predictor.predict(aggregator.on_trades(trades).bars)
-        assert said is not None
-        middle = said.levels.index(0.5)
-        for row, close_ns in enumerate(said.close_ns.tolist()):
-            found[listing.symbol, close_ns] = float(said.quantiles[row, 0, middle])
-    return found
-
-
-def timed(both: TwoSymbols) -> list[float]:
-    """Return where the wall's seconds of each turn of the actor are noted."""
+def timed(both: TwoSymbols) -> Slowest:
+    """Return what times each turn of the actor."""
     assert both.trading._model is not None
-    actor, turns = both.trading._model._seat.actor, []
+    actor, turns = both.trading._model._seat.actor, Slowest()
     go_on = actor._go_on
 
     def noted() -> None:
-        began = time.perf_counter()
-        go_on()
-        turns.append(time.perf_counter() - began)
+        with turns:
+            go_on()
 
     actor._go_on = noted  # type: ignore[method-assign]
     return turns
@@ -153,7 +78,7 @@ async def test_a_network_trades_and_is_killed(tmp_path: Path, store: Path) -> No
         await both.until(lambda: len(both.heard) > count, "it is traded on again", seconds=120)
         await both.until(lambda: bool(both.openings(again_ns)), "it trades again", seconds=120)
         assert model.service.counts.restarts == 1
-        assert max(turns) < 0.5, f"a turn took {max(turns) * 1e3:.0f} ms"
+        assert turns.worst.own < 50, f"a turn took {turns.worst}"
         running = await asyncio.to_thread(read_rows, trading.directory, "tape")
         assert running is not None  # while it goes on
         await both.stop()

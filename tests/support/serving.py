@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from bot.core.inference_frames import Decision, NewRows, Outcome, Shape
-from bot.runtime.inference_process import MODULE, History, InferenceService, InferenceSettings
+from bot.runtime.inference_process import MODULE, InferenceSettings
+from bot.runtime.inference_service import History, InferenceService
 from models.serving.told import read_told, shape_of
+from tests.support.own_time import Slowest
 
 START_NS = 28_401_120 * 60 * 10**9
 LATE_NS = 250_000_000
@@ -67,7 +69,7 @@ class Loop:
         self.step_ns = self.shape.scale_ns[0]
         self.close_ns = START_NS
         self.history = History(self.shape)
-        self.slowest_s = 0.0
+        self.slowest = Slowest()
         for _ in range(warm):
             self.close_ns += self.step_ns
             for rows in self.bars.rows(self.close_ns):
@@ -84,10 +86,8 @@ class Loop:
 
     def poll(self) -> list[Outcome]:
         """Look once, and note how long that took."""
-        start = time.perf_counter()
-        made = self.service.poll(time.monotonic_ns())
-        self.slowest_s = max(self.slowest_s, time.perf_counter() - start)
-        return made
+        with self.slowest:
+            return self.service.poll(time.monotonic_ns())
 
     def wait(self, seconds: float = 0.02) -> None:
         """Sleep until a process says something, at most so long."""
@@ -108,10 +108,8 @@ class Loop:
         rows = self.bars.rows(self.close_ns)
         for each in rows:
             self.service.remember(each)
-        start = time.perf_counter()
-        request_id = self.service.ask(rows, self.bars.decisions(self.close_ns), time.monotonic_ns())
-        self.slowest_s = max(self.slowest_s, time.perf_counter() - start)
-        return request_id
+        with self.slowest:
+            return self.service.ask(rows, self.bars.decisions(self.close_ns), time.monotonic_ns())
 
     def outcome(self, request_id: int, seconds: float = 30.0) -> Outcome:
         """Return what becomes of a question."""

@@ -323,6 +323,17 @@ def test_manifests(path: Path, change: Callable[[bytes], bytes], words: str) -> 
     refused(forge(path, raw_manifest=change), words)
 
 
+def test_one_from_before_a_field_came_still_opens(path: Path) -> None:
+    """Not written then, it has its default now; a key that nobody knows is refused wherever it stands."""
+    without = forge(path, raw_manifest=lambda c: c.replace(b'"regimes":null,', b"").replace(b'"factors":3,', b""))
+    assert b"regimes" not in (without / MANIFEST).read_bytes()
+    assert load(without).manifest.labels.regimes is None
+    refused(forge(path, raw_manifest=lambda c: c.replace(b'"factors":3,', b'"factorz":3,')), "factorz|not in the form")
+    refused(
+        forge(path, raw_manifest=lambda c: c.replace(b'"factors":3,', b'"factors":3.0,')), "factors|not in the form"
+    )
+
+
 def test_expired(written: Path) -> None:
     load(written, now_ns=START)
     with pytest.raises(DataError, match="expired at"):

@@ -23,6 +23,7 @@ from models.config import (
     from_json,
     to_json,
 )
+from models.encoder import build_encoder
 
 ATTN = AttnConfig(heads=2, window=721)
 ENCODER = EncoderConfig(depth=2, width=128, features=("log_return", "volume"), block=BlockConfig(attn=ATTN))
@@ -140,8 +141,9 @@ def test_parts_check_themselves(part: type[msgspec.Struct], fields: dict[str, An
 
 def test_a_linear_kernel_has_no_scores_between_tokens() -> None:
     attn = AttnConfig(heads=2, kernel="linear")
+    cfg = EncoderConfig(depth=1, width=128, features=("a",), block=BlockConfig(attn=attn))
     with pytest.raises(ConfigError, match="no scores between tokens for rotary"):
-        EncoderConfig(depth=1, width=128, features=("a",), block=BlockConfig(attn=attn))
+        build_encoder(cfg)
 
 
 def test_nothing_changes_afterwards() -> None:

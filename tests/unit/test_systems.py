@@ -52,6 +52,7 @@ PARAMETERS = {
     "portfolio": 204_936,
     "portfolio-risk": 205_325,
     "migt": 309_176,
+    "migt-full": 4_774_712,
     "lstm": 1_374_721,
     "patchtst": 300_774,
     "itransformer": 172_518,
