@@ -48,7 +48,7 @@ VOLUME ["/var/lib/multiscale-bot", "/var/cache/multiscale-bot"]
 STOPSIGNAL SIGTERM
 # Healthy is who has left a sign of life within the last half minute (bot/runtime/heartbeat.py), or is still starting.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10m --retries=3 \
-    CMD test -n "$(find /var/lib/multiscale-bot -maxdepth 5 -name heartbeat -newermt '-30 seconds' -print -quit)"
+    CMD ["sh", "-c", "test -n \"$(find /var/lib/multiscale-bot -maxdepth 5 -name heartbeat -newermt '-30 seconds' -print -quit)\""]
 ENTRYPOINT ["bot"]
 CMD ["--help"]
 

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-import bot.app.trading as wiring
+import bot.app.trading_actors as wiring
 from bot.actors.inbox import Inbox
 from bot.actors.live_executor import LiveExecutor, Message
+from bot.app.trading import Trading
 from bot.core.orders import Wish
 from bot.core.submission.messages import AccountTold, Answered
 from bot.core.submission.requests import Send
@@ -55,11 +56,19 @@ class TimedInbox(Inbox[Any]):
 
     __slots__ = ()
 
+    def deliver(self, message: Any) -> None:
+        """See `Inbox`."""
+        self._note(message)
+        super().deliver(message)
+
     def leave(self, message: Any) -> None:
         """See `Inbox`."""
+        self._note(message)
+        super().leave(message)
+
+    def _note(self, message: Any) -> None:
         if self.name == "order_executor" and isinstance(message, Wish | Answered | AccountTold):
             MEASURED.put_ns[id(message)] = message, time.perf_counter_ns()
-        super().leave(message)
 
 
 class TimedExecutor(LiveExecutor):
@@ -115,7 +124,7 @@ async def _run(given: dict[str, Any]) -> dict[str, Any]:
         if phase is Phase.READY:
             ready.set()
 
-    trading = wiring.Trading(settings, "paper", Credentials(key=given["key"], secret=given["secret"]), hear)
+    trading = Trading(settings, "paper", Credentials(key=given["key"], secret=given["secret"]), hear)
     task = asyncio.create_task(trading.run())
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,8 +135,8 @@ async def _run(given: dict[str, Any]) -> dict[str, Any]:
     from_ns, cpu_s = time.perf_counter_ns(), time.process_time()
     await asyncio.sleep(given["seconds"])
     cpu_s = time.process_time() - cpu_s
-    inboxes = {} if trading._observed is None else {each.name: each for each in trading._observed.inboxes}
-    view = trading._view
+    inboxes = {} if trading.observed is None else {each.name: each for each in trading.observed.inboxes}
+    view = trading.view
     told = (
         {}
         if view is None
@@ -141,6 +150,7 @@ async def _run(given: dict[str, Any]) -> dict[str, Any]:
     traded = await task
     return {
         "out_us": _micros(MEASURED.out, from_ns),
+        "out_at_s": [round((at_ns - from_ns) / 1e9, 3) for at_ns, _ in MEASURED.out if at_ns >= from_ns],
         "waited_us": _micros(MEASURED.waited, from_ns),
         "unsent": len(MEASURED.let_go_ns),
         "cpu_share": cpu_s / given["seconds"],
@@ -161,7 +171,7 @@ def main(path: str) -> None:
         os.sched_setaffinity(0, {given["core"]})
     _time_ways_out()
     wiring.Inbox = TimedInbox  # type: ignore[attr-defined]
-    wiring.LiveExecutor = TimedExecutor  # type: ignore[misc]
+    wiring.LiveExecutor = TimedExecutor  # type: ignore[attr-defined]
     with contextlib.redirect_stdout(sys.stderr):
         figures = asyncio.run(_run(given))
     print(json.dumps(figures))

@@ -14,7 +14,7 @@ import numpy as np
 
 from bot.app.data import import_files
 from bot.app.plot import gather
-from bot.app.replay import open_data
+from bot.app.replay_market import open_data
 from bot.domain.market import F64
 from bot.report.market_page import BarColumns, Panel
 from bot.runtime.settings import Settings
@@ -47,6 +47,39 @@ def instrument(name: str, quote: str, tick: str, step: str, **source: str) -> di
     grid = {"tick_size": tick, "qty_step": step, "qty_min": step, "qty_max": "1000000"}
     return {"name": name, "base": name.removesuffix(quote), "quote": quote, **grid, **files}
 
+
+SCREENS = (
+    "The report and the page at the width of a desk and of a phone, by day and by night, and the forecast as the chat",
+    "sends it, drawn by `python -m docs.screens`. The finished run is `config/demo.toml`, the running one three",
+    "strategies on one account of the emulator.",
+    "",
+    "## The report",
+    "",
+    "![Report](pictures/report_light.png)",
+    "",
+    "![Report, dark](pictures/report_dark.png)",
+    "",
+    "![Report on a phone](pictures/report_phone.png) ![Report on a phone, dark](pictures/report_phone_dark.png)",
+    "",
+    "## The page",
+    "",
+    "![Page](pictures/dashboard_light.png)",
+    "",
+    "![Page, dark](pictures/dashboard_dark.png)",
+    "",
+    "![Page on a phone](pictures/dashboard_phone.png) ![Page on a phone, dark](pictures/dashboard_phone_dark.png)",
+    "",
+    "## The page of a running bot",
+    "",
+    "![Running](pictures/dashboard_live_light.png)",
+    "",
+    "![Running, on a phone, dark](pictures/dashboard_live_phone_dark.png)",
+    "",
+    "## A forecast in the chat",
+    "",
+    "![Forecast](pictures/forecast.png)",
+    "",
+)
 
 FUNDING = "funding_bybit_linear_8h_2021-01_2025-08.parquet"
 MARKETS = {
@@ -151,6 +184,9 @@ def draw_all() -> None:
     """Draw every picture, and the page that shows them."""
     lines = [
         "# Gallery",
+        "",
+        *SCREENS,
+        "# Bars, features and labels",
         "",
         "What bars, features and labels look like on real data, drawn by `python docs/gallery.py`; `bot plot` draws",
         "the same of yours. Bars, prices and labels of BTCUSDT are Bybit's perpetual in June 2025, with ETHUSDT as the",

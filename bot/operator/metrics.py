@@ -137,6 +137,20 @@ def _run(view: Snapshot) -> Iterator[Metric]:
     yield _gauge("latch", "1 for each latch that holds trading back.", latches)
 
 
+def _position_figures(name: str, held: Sequence[tuple[Mapping[str, str], HeldPosition]]) -> Iterator[Metric]:
+    """Yield what is held and what it brought, by position: of the account, or of a strategy's own book."""
+    figures: tuple[tuple[str, str, Callable[[HeldPosition], Decimal | None]], ...] = (
+        ("quantity", "Held, base currency; short is negative.", lambda each: each.qty),
+        ("notional", "Value at the mark price; short is negative.", _notional),
+        ("unrealized_pnl", "At the mark price.", lambda each: each.unrealized_pnl),
+        ("realized_pnl", "Before fees and funding.", lambda each: each.realized_pnl),
+        ("fees", "Paid; a rebate is negative.", lambda each: each.fees),
+        ("funding", "Received; paid is negative.", lambda each: each.funding),
+    )
+    for figure, help_, value in figures:
+        yield _gauge(f"{name}_{figure}", help_, [(labels, value(each)) for labels, each in held])
+
+
 def _money(view: Snapshot) -> Iterator[Metric]:
     currency = {"currency": view.currency}
     amounts = (
@@ -151,19 +165,14 @@ def _money(view: Snapshot) -> Iterator[Metric]:
     yield _gauge("drawdown_ratio", "How far equity is below its peak.", [({}, _loss(view.equity, view.equity_peak))])
     day = _loss(view.equity, view.equity_day_start)
     yield _gauge("day_return_ratio", "Change of equity since the day began.", [({}, None if day is None else -day)])
-    held = [(each, {"instrument": each.instrument}) for each in view.positions]
-    figures: tuple[tuple[str, str, list[Decimal | None]], ...] = (
-        ("position_quantity", "Held, base currency; short is negative.", [each.qty for each, _ in held]),
-        ("position_unrealized_pnl", "At the mark price.", [each.unrealized_pnl for each, _ in held]),
-        ("position_realized_pnl", "Before fees and funding.", [each.realized_pnl for each, _ in held]),
-        ("position_fees", "Paid; a rebate is negative.", [each.fees for each, _ in held]),
-        ("position_funding", "Received; paid is negative.", [each.funding for each, _ in held]),
-    )
-    for name, help_, values in figures:
-        yield _gauge(name, help_, [(labels, value) for (_, labels), value in zip(held, values, strict=True)])
-    notionals = [(labels, _notional(each)) for each, labels in held]
-    yield _gauge("position_notional", "Value at the mark price; short is negative.", notionals)
-    known = [value for _, value in notionals if value is not None]
+    held = [({"instrument": each.instrument}, each) for each in view.positions]
+    yield from _position_figures("position", held)
+    books = [
+        ({"strategy": each.strategy, "instrument": each.position.instrument}, each.position) for each in view.books
+    ]
+    yield from _position_figures("book", books)
+    notionals = [_notional(each) for each in view.positions]
+    known = [value for value in notionals if value is not None]
     is_known = len(known) == len(notionals)
     gross = sum(map(abs, known), Decimal(0)) if is_known else None
     yield _gauge("exposure_gross", "Value of all positions, long and short added.", [(currency, gross)])

@@ -37,6 +37,7 @@ _ASSETS = {
     "/page.js": ("page.js", "text/javascript"),
     "/drawing.js": ("drawing.js", "text/javascript"),
     "/tables.js": ("tables.js", "text/javascript"),
+    "/commands.js": ("commands.js", "text/javascript"),
     "/lightweight-charts.js": ("lightweight-charts.js", "text/javascript"),
 }
 _COMMANDS = msgspec.json.Decoder(Pause | Resume | Flatten | Kill)

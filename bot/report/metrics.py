@@ -32,6 +32,7 @@ from bot.report.forecasts import evaluate_forecasts
 from bot.report.frames import cause_of, rows
 from bot.report.round_trips import RoundTrip, fold_round_trips
 from bot.report.run_data import RunData
+from bot.report.strategy_books import strategy_metrics, strategy_results
 
 
 def compute_metrics(data: RunData) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def compute_metrics(data: RunData) -> dict[str, Any]:
         "trading_states": dict(
             sorted(Counter(f"{row.cause}: {row.after}" for row in rows(data.trading_states)).items())
         ),
+        "strategies": strategy_metrics(strategy_results(data, curve.ts_ns)),
         "forecasts": evaluate_forecasts(data),
         "fill_model": data.fill_model,
         "fills_bracket": bracket_metrics(data.bracket),

@@ -126,7 +126,7 @@ def minor_cards(view: View) -> list[Card]:
         ),
         Card(
             "Speed",
-            "n/a" if speed is None else f"{words.number(speed, 0)} /s",
+            "n/a" if speed is None else words.rate(speed),
             (f"{metrics['rows_in']:,} {unit}{_seconds(metrics['wall_seconds'])}",),
         ),
     ]

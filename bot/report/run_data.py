@@ -70,6 +70,10 @@ class RunData:
         trading_states: ts_ns, scope (account, or an instrument), cause, signal, before, after, in_force, value,
             threshold, until_ns, detail.
         orders: client_order_id, decision_id, instrument, side, order_type, qty, limit_price, status, filled_qty.
+        book_moves: where several strategies share the account, what moved the book of each: ts_ns, strategy,
+            instrument, cause (fill, cross, cut, foreign, funding), side, qty, price, fee, amount (of funding),
+            position_qty (after), realized_pnl (before fees). Empty where one strategy trades.
+        books_before: what each strategy's book held of an instrument when the run began, signed; without those flat.
         adjustments: ts_event_ns, adjustment_id, amount (received positive), reason: what the venue's fund made good.
         forecasts: by instrument; empty where the run had no model.
         fill_model: one of `PRESETS`; None where it is not known.
@@ -87,5 +91,7 @@ class RunData:
     forecasts: dict[str, ForecastTable]
     trading_states: pd.DataFrame = field(default_factory=pd.DataFrame)
     adjustments: pd.DataFrame = field(default_factory=pd.DataFrame)
+    book_moves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    books_before: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     fill_model: str | None = None
     bracket: dict[str, PresetFigures] | None = None

@@ -9,6 +9,7 @@ from bot.report.bracket_page import fills_section
 from bot.report.charts import CANDLES_MAX, equity_figure, exposure_figure, price_figure, tape_of, time_axis
 from bot.report.forecast_charts import fan_figures, fan_rows, has_importance, importance_figure, reliability_figure
 from bot.report.reading import FORECAST_CAVEAT, identity, reading
+from bot.report.strategy_books import strategies_section
 from bot.report.tables import denial_table, monthly_table, recent_trips, state_table, trade_table
 from bot.report.thin import candles
 from bot.report.trade_charts import cost_figure, cost_steps, holding_figure, returns_figure
@@ -32,8 +33,10 @@ _NO_TRADES = "The strategy made no trade."
 
 def sections(view: View) -> list[Section]:
     """Return all sections; one without data says so."""
+    strategies = strategies_section(view, time_axis(view)) if view.tapes else strategies_section(view, {})
     return [
         _equity(view),
+        *([strategies] if strategies is not None else []),
         _months(view),
         _price(view),
         _exposure(view),

@@ -35,6 +35,14 @@ def share(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
     return _MISSING if value is None else f"{number(100 * value, digits, signed=signed)}{_THIN_SPACE}%"
 
 
+def rate(per_second: float) -> str:
+    """Return how many a second, in three digits: "1.18 M/s"."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if per_second >= size:
+            return f"{per_second / size:.3g}{_THIN_SPACE}{unit}/s"
+    return f"{per_second:.3g}{_THIN_SPACE}/s"
+
+
 def price(value: float | Decimal) -> str:
     """Return a price to seven significant digits, without the zeros at the end."""
     magnitude = math.floor(math.log10(abs(float(value)))) if value else 0

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import aiohttp
@@ -28,6 +30,7 @@ from tests.support.cli import bot as bot_command
 from tests.support.operated import FakeOperated, make_snapshot
 from tests.support.run_directories import make_run
 
+_CORES = os.cpu_count() or 1
 TOKEN = "a-token-that-is-long-enough-for-a-test"
 
 
@@ -328,18 +331,21 @@ async def test_a_running_bot_live_then_old_and_a_command_asked_twice(tmp_path: P
 async def test_a_hundred_thousand_ledger_rows_are_readable_within_a_second(tmp_path: Path) -> None:
     """From the address to the first charts and the trade list; the second look, as the first fills disk caches.
 
-    Beside other tests on the same cores a browser takes longer: there only what no waiting explains is a fault.
+    Where others keep the cores busy, what counts is how long the processors worked for it, browser and server together:
+    no longer than two of them have in a second.
     """
     make_run(tmp_path / "runs" / NAME, fills=33_400, bars=60_000)
     async with serving(tmp_path / "runs") as (url, _), browser(tmp_path) as tab:
         await ready(tab, f"{url}/?run={NAME}#{TOKEN}")
-        took = []
+        took, worked = [], []
         for _ in range(5):
             await tab.open("about:blank")
-            watch = Stopwatch()
+            watch, before_s = Stopwatch(), tab.processor_seconds() + process_time()
             await ready(tab, f"{url}/?run={NAME}")
             took.append(watch.seconds())
-        assert min(took) <= (3.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0), took
+            worked.append(tab.processor_seconds() + process_time() - before_s)
+        sys.stdout.write(f"seconds by the clock {took}, of the processors {worked}\n")
+        assert min(took) <= 1.0 or (os.getloadavg()[0] > _CORES and min(worked) <= 2.0), (took, worked)
 
 
 def test_an_open_address_is_refused_in_one_line(runs: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -30,12 +32,16 @@ _PATIENCE_S = 60
 class Tab:
     """One page of the browser.
 
+    Args:
+        profile: the browser's, by which its processes are known.
+
     Attributes:
         complaints: what the page wrote as errors to its console, and exceptions nobody caught.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, profile: Path) -> None:
         self.complaints: list[str] = []
+        self._profile = profile
         self._socket = socket
         self._number = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -92,6 +98,16 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         await self.call("Emulation.setEmulatedMedia", features=features)
 
+    def processor_seconds(self) -> float:
+        """Return how long the processors have worked for all processes of the browser."""
+        ticks = 0
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                if str(self._profile).encode() in (place / "cmdline").read_bytes():
+                    fields = (place / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+                    ticks += sum(map(int, fields[11:15]))  # its own, and of those that have ended
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     async def picture(self) -> bytes:
         """Return what is seen as PNG."""
         told = await self.call("Page.captureScreenshot", format="png")
@@ -116,7 +132,7 @@ async def browser(directory: Path) -> AsyncIterator[Tab]:
             async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
                 pages = [each for each in await answer.json() if each["type"] == "page"]
             async with session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                tab = Tab(socket)
+                tab = Tab(socket, profile)
                 listening = asyncio.ensure_future(tab.listen())
                 for domain in ("Page", "Runtime", "Log", "Network"):
                     await tab.call(f"{domain}.enable")

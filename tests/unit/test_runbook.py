@@ -52,6 +52,34 @@ def test_every_notice_is_explained() -> None:
     assert {each for each in kinds if f"`{each}`" not in RUNBOOK} == set()
 
 
+def test_every_notice_that_surfaces_and_wiring_tell_is_explained() -> None:
+    from bot.domain.operation import Phase
+
+    kinds = {f"run.{phase.value}" for phase in Phase}
+    for call in _calls("bot/operator", "bot/app", "bot/actors"):
+        if _name(call) == "Notice":
+            kinds |= {str(ast.literal_eval(each.value)) for each in call.keywords if _is_text(each, "kind")}
+        elif _name(call) == "_warn":
+            kinds |= {text for text in _texts(call) if re.fullmatch(r"[a-z]+\.[a-z_]+", text)}
+    assert {"telegram.token_shared", "surface.failed", "run.trouble"} <= kinds
+    assert {each for each in kinds if f"`{each}`" not in RUNBOOK} == set()
+
+
+def _is_text(keyword: ast.keyword, name: str) -> bool:
+    return keyword.arg == name and isinstance(keyword.value, ast.Constant)
+
+
+def test_every_rule_of_prometheus_is_explained_as_the_rule_itself_says_it() -> None:
+    text = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    found = re.findall(
+        r"- alert: (\w+)\n.*?severity: (\w+)\n.*?summary: '(.*?)'\n +what_to_do: '(.*?)'\n", text + "\n", re.DOTALL
+    )
+    assert len(found) == text.count("- alert:") >= 18
+    for rule in found:
+        name, *told = (each.replace("''", "'") for each in rule)
+        assert f"| `{name}` | {' | '.join(told)} |" in RUNBOOK
+
+
 def test_every_phase_is_explained() -> None:
     from bot.domain.operation import Phase
 

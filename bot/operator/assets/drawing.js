@@ -26,14 +26,41 @@ const Drawing = (() => {
       },
       grid: { vertLines: { visible: false }, horzLines: { color: colour("grid") } },
       rightPriceScale: { borderVisible: false },
-      timeScale: { borderColor: colour("rule"), timeVisible: true, secondsVisible: false, maxBarSpacing: 22 }, // few bars are not slabs
+      timeScale: { borderColor: colour("rule"), timeVisible: true, secondsVisible: false, minBarSpacing: 0.02 }, // many bars fit a phone
       crosshair: { vertLine: { labelBackgroundColor: colour("muted") }, horzLine: { labelBackgroundColor: colour("muted") } },
     };
   }
 
+  const fitted = new WeakSet(); // charts that show all they have: until somebody moves one by hand
+
   function make(id) {
-    return L.createChart(document.getElementById(id), { ...look(), autoSize: true, handleScale: { mouseWheel: false }, handleScroll: { mouseWheel: false, vertTouchDrag: false } });
+    const place = document.getElementById(id);
+    const chart = L.createChart(place, { ...look(), autoSize: true, handleScale: { mouseWheel: false }, handleScroll: { mouseWheel: false, vertTouchDrag: false } });
+    place.addEventListener("pointerdown", () => fitted.delete(chart));
+    chart.timeScale().subscribeSizeChange(() => fitted.has(chart) && fit(chart));
+    return chart;
   }
+
+  function fit(chart) {
+    fitted.add(chart);
+    chart.timeScale().fitContent();
+    requestAnimationFrame(() => margins(chart)); // what it fits to is known by then
+  }
+
+  // A little room at both ends, so that no label of the axis is cut.
+  function margins(chart) {
+    const range = chart.timeScale().getVisibleLogicalRange();
+    if (!range || !fitted.has(chart)) return;
+    const room = (range.to - range.from) * 0.025;
+    chart.timeScale().setVisibleLogicalRange({ from: range.from - room, to: range.to + room });
+  }
+
+  // With separators, and without noughts that say nothing.
+  const figures = (digits) => ({
+    type: "custom",
+    minMove: 10 ** -digits,
+    formatter: (value) => value.toLocaleString("en", { minimumFractionDigits: Number.isInteger(value) ? 0 : digits, maximumFractionDigits: digits }),
+  });
 
   function points(times, values) {
     const rows = [];
@@ -95,6 +122,7 @@ const Drawing = (() => {
   class Price {
     constructor() {
       this.chart = make("price");
+      this.chart.timeScale().applyOptions({ maxBarSpacing: 22 }); // few bars are not slabs
       this.candles = this.chart.addSeries(L.CandlestickSeries, { borderVisible: false });
       this.volume = this.chart.addSeries(L.HistogramSeries, { priceScaleId: "", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
       this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
@@ -120,12 +148,16 @@ const Drawing = (() => {
       if (this.fills) this.showFills(this.fills);
     }
 
+    fit() {
+      fit(this.chart);
+    }
+
     showBars(data) {
       const { t, o, h, l, c, v } = data.bars;
       this.interval = data.interval;
       this.last = t.length ? t[t.length - 1] : 0;
       const digits = c.length ? Math.max(0, Math.min(8, 5 - Math.floor(Math.log10(Math.abs(c[c.length - 1]) || 1)))) : 2;
-      const priceFormat = { type: "price", precision: Math.min(digits, 6), minMove: 10 ** -Math.min(digits, 6) };
+      const priceFormat = figures(Math.min(digits, 6));
       for (const series of [this.candles, this.line, this.median]) series.applyOptions({ priceFormat });
       this.candles.setData(t.map((time, n) => ({ time, open: o[n], high: h[n], low: l[n], close: c[n] })));
       this.volume.setData(t.map((time, n) => ({ time, value: v[n] })));
@@ -219,14 +251,14 @@ const Drawing = (() => {
   class Equity {
     constructor() {
       this.chart = make("equity");
-      const whole = { type: "price", precision: 2, minMove: 0.01 };
-      this.equity = this.chart.addSeries(L.LineSeries, { lineWidth: 2, priceFormat: whole, priceLineVisible: false });
+      this.equity = this.chart.addSeries(L.LineSeries, { lineWidth: 2, priceFormat: figures(2), priceLineVisible: false });
       const share = { type: "custom", formatter: (value) => `${(value * 100).toFixed(value > -0.01 ? 2 : 1).replace(/^-(0\.0+)$/, "$1")} %`, minMove: 0.00001 };
       this.drawdown = this.chart.addSeries(L.AreaSeries, { lineWidth: 1, priceFormat: share, priceLineVisible: false, invertFilledArea: true }, 1);
       this.chart.panes()[1].setHeight(70);
       this.peak = 0;
       this.first = 0;
       this.last = 0;
+      this.step = 1; // seconds between two points
       this.paint();
     }
     // Minutes all look alike where there are only some of them.
@@ -248,17 +280,22 @@ const Drawing = (() => {
       this.peak = equity.length ? Math.max(...equity) : 0;
       this.first = t.length ? t[0] : 0;
       this.last = t.length ? t[t.length - 1] : 0;
+      this.step = t.length > 1 ? Math.max(1, Math.round((this.last - this.first) / (t.length - 1))) : 1;
       this.sharpen();
-      this.chart.timeScale().fitContent();
+      fit(this.chart);
     }
+    // Points stand at even steps, whatever time lies between them: news within a step is the last point's.
     addPoint(time, value, peak) {
       if (time <= this.last) return;
+      const isNew = time >= this.last + this.step;
+      const at = isNew ? time : this.last;
       this.peak = Math.max(this.peak, value, peak || 0);
-      this.equity.update({ time, value });
-      this.drawdown.update({ time, value: value / this.peak - 1 });
-      this.first = this.first || time;
-      this.last = time;
+      this.equity.update({ time: at, value });
+      this.drawdown.update({ time: at, value: value / this.peak - 1 });
+      this.first = this.first || at;
+      this.last = at;
       this.sharpen();
+      if (isNew && fitted.has(this.chart)) fit(this.chart);
     }
   }
 
@@ -288,7 +325,7 @@ const Drawing = (() => {
         this.layers[top] = layer;
       }
       this.paint();
-      this.chart.timeScale().fitContent();
+      fit(this.chart);
     }
   }
 
@@ -312,7 +349,7 @@ const Drawing = (() => {
         this.lines.set(name, line);
       }
       this.paint();
-      this.chart.timeScale().fitContent();
+      fit(this.chart);
       return this.lines.size;
     }
   }

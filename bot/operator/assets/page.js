@@ -22,7 +22,6 @@
   }
 
   const of = (name, what = "") => `/api/run/${encodeURIComponent(name)}${what}`;
-
   function enter() {
     at("main").hidden = true;
     at("enter").hidden = false;
@@ -98,6 +97,7 @@
     for (const part of document.querySelectorAll(".live")) part.hidden = !state.run.live;
     at("controls").hidden = !(state.controls && state.run.live);
     equity.show(state.run.equity);
+    strategies(state.run.books, false);
     headline();
     age();
     const names = state.run.instruments;
@@ -109,6 +109,15 @@
     document.documentElement.dataset.ready = name;
     if (state.run.live) listen(true);
     runs();
+  }
+
+  // Where several strategies share the account, what each brought by its own book.
+  function strategies(books, isLive) {
+    state.isShared = books.length > 0;
+    at("h-strategies").closest("section").hidden = !state.isShared || isLive;
+    at("held-by").hidden = !state.isShared || !isLive;
+    const place = isLive ? "held-by-table" : "strategies"; // beside the positions of a bot that runs
+    if (state.isShared) T.table(place, T.strategies(isLive), T.sumBooks(books), "");
   }
 
   function headline() {
@@ -151,14 +160,15 @@
     const [data, newest] = await Promise.all([ask(of(name, `/chart${query}`)), fanAt(0)]);
     if (state.name !== name) return;
     price.showBars(data);
-    if (!isAgain) price.chart.timeScale().fitContent();
-    at("price-note").textContent = `${T.span(data.interval)} bars; ${data.fills.length} fills shown. Click a bar for the forecast made there.`;
+    if (!isAgain) price.fit();
+    const hint = state.run.forecasts.includes(instrument) ? " Click a bar for the forecast made there." : "";
+    at("price-note").textContent = `${T.span(data.interval)} bars; ${data.fills.length} fills shown.${hint}`;
     importance.show(data.importance || { t: [], weights: [] });
     scales(data.scales || []);
     forecast(newest);
     state.hasForecasts = Boolean((data.scales || []).length || (newest && newest.horizons));
     for (const id of ["h-forecast", "h-importance"]) at(id).closest("section").hidden = !state.hasForecasts;
-    if (!isAgain) price.chart.timeScale().fitContent();
+    if (!isAgain) price.fit();
   }
 
   // What a run writes while it goes on is asked for again now and then; its first bars bring the charts.
@@ -170,6 +180,7 @@
   }
 
   async function fanAt(time) {
+    if (!state.run.forecasts.includes(at("instrument").value)) return null; // it kept none
     const query = `?instrument=${encodeURIComponent(at("instrument").value)}&at=${Math.floor(time)}`;
     return ask(of(state.name, `/fan${query}`)).catch(() => null);
   }
@@ -191,23 +202,15 @@
     at("forecast-note").textContent = `Made at ${T.when(made.at)}, at ${T.number(made.close)}.`;
     const middle = Math.floor(made.levels.length / 2);
     const wide = made.levels[made.levels.length - 1] - made.levels[0];
+    const median = (row) => Number(row.quantiles[middle].toFixed(5)); // as it is shown
     const columns = [
       ["In", (row) => T.span(row.horizon)],
-      ["Median", (row) => (row.quantiles[middle] > 0 ? "+" : "") + T.share(row.quantiles[middle], 3), (row) => T.tone(row.quantiles[middle])],
+      ["Median", (row) => (median(row) > 0 ? "+" : "") + T.share(median(row), 3), (row) => T.tone(median(row))],
       [`${Math.round(wide * 100)} of 100 between`, (row) => `${T.share(row.quantiles[0])} and ${T.share(row.quantiles[row.quantiles.length - 1])}`, "num"],
     ];
     if (made.coverage) columns.push(["Held so far", (row) => (row.coverage === null || row.coverage === undefined ? "?" : T.share(row.coverage, 0)), "num"]);
     T.table("forecast", columns, made.horizons.map((horizon, n) => ({ horizon, quantiles: made.quantiles[n], coverage: made.coverage ? made.coverage[n] : null })), "");
-    at("weights").replaceChildren(
-      ...made.scales.map((scale, n) => {
-        const row = document.createElement("div");
-        const meter = document.createElement("meter");
-        meter.max = 1;
-        meter.value = made.importance[n] || 0;
-        row.append(T.element("span", T.span(scale)), meter, T.element("span", T.share(made.importance[n], 0)));
-        return row;
-      }),
-    );
+    T.weights("weights", made.scales, made.importance);
   }
 
   function scales(list) {
@@ -225,9 +228,10 @@
     const before = isOlder && state.oldest ? `&before=${state.oldest}` : "";
     const rows = await (asked || ask(of(name, `/trades?count=50${before}`)));
     if (state.name !== name) return;
-    if (isOlder) at("trades").querySelector("tbody").append(...rows.map((row) => T.line(T.trades, row)));
+    const columns = state.isShared ? [...T.trades.slice(0, -1), T.owners, T.trades.at(-1)] : T.trades;
+    if (isOlder) at("trades").querySelector("tbody").append(...rows.map((row) => T.line(columns, row)));
     else {
-      T.table("trades", T.trades, rows, "No fills yet.");
+      T.table("trades", columns, rows, "No fills yet.");
       state.fills = rows;
     }
     state.oldest = rows.length ? rows[rows.length - 1].seq : state.oldest;
@@ -327,7 +331,6 @@
   }
 
   const hasBars = () => state.run.instruments.length > 0;
-
   // Where a run keeps no bars, its charts are of what was seen since somebody looks.
   function seen(view) {
     const names = [...new Set([...view.forecasts, ...view.positions].map((each) => each.instrument))];
@@ -386,6 +389,7 @@
     ]);
     T.table("positions", T.positions(view), held, "Flat.");
     T.table("orders", T.orders(view), view.orders, "None.");
+    if (view.books.length) strategies(view.books, true);
     const byAge = [...view.data].sort((a, b) => b.age_ns / b.limit_ns - a.age_ns / a.limit_ns);
     T.table("data", T.data, byAge, "No data is followed.");
     T.table("actors", T.actors(view), view.actors, "");
@@ -401,7 +405,7 @@
     if (made && made.horizons_ns.length && made.bar_close_ns !== state.fanAt) {
       const seconds = (list) => list.map((each) => each / 1e9);
       forecast({ ...made, at: made.bar_close_ns / 1e9, close: Number(made.close_price), horizons: seconds(made.horizons_ns), scales: seconds(made.scales_ns) });
-      price.chart.timeScale().fitContent();
+      price.fit();
       state.fanAt = made.bar_close_ns;
     }
     for (const id of ["h-forecast", "h-importance"]) at(id).closest("section").hidden = !state.hasForecasts && !view.forecasts.length;
@@ -448,46 +452,6 @@
     if (at("old").textContent !== text) at("old").textContent = text;
   }
 
-  // --- commands --------------------------------------------------------------------------------------------------
-
-  // First what it would do now, by the bot's own words; then, a second time, the word itself.
-  async function command(kind) {
-    const dialog = at("ask"), yes = at("ask-yes"), word = at("ask-word"), input = at("ask-input");
-    const name = state.name;
-    at("ask-title").textContent = `${kind}?`;
-    at("ask-text").textContent = "Asking the bot\u2026";
-    word.hidden = true;
-    input.value = "";
-    yes.hidden = true;
-    dialog.showModal();
-    try {
-      const foreseen = await ask(of(name, "/foresee"), { type: kind, why: "asked on the page" });
-      at("ask-text").textContent = `It would ${foreseen.text}.`;
-      yes.hidden = false;
-      yes.textContent = `Yes, ${kind.toLowerCase()}`;
-      yes.onclick = () => {
-        word.hidden = false;
-        word.firstElementChild.textContent = `Type ${kind.toUpperCase()} to do it:`;
-        yes.textContent = `${kind} now`;
-        yes.disabled = true;
-        input.oninput = () => { yes.disabled = input.value !== kind.toUpperCase(); };
-        input.focus();
-        yes.onclick = async () => {
-          yes.disabled = true;
-          try {
-            at("ask-text").textContent = (await ask(of(name, "/obey"), { confirm: foreseen.confirm })).text;
-          } catch (error) {
-            at("ask-text").textContent = error.message;
-          }
-          word.hidden = true;
-          yes.hidden = true;
-        };
-      };
-    } catch (error) {
-      at("ask-text").textContent = error.message;
-    }
-  }
-
   // --- wiring ----------------------------------------------------------------------------------------------------
 
   const stored = localStorage.getItem("theme");
@@ -516,12 +480,14 @@
       if (hasBars()) chart().catch((error) => problem(error.message));
     });
   }
-  for (const button of document.querySelectorAll("[data-command]")) button.addEventListener("click", () => command(button.dataset.command));
+  for (const button of document.querySelectorAll("[data-command]")) button.addEventListener("click", () => {
+    const name = state.name;
+    Commands.command(button.dataset.command, (what, body) => ask(of(name, what), body));
+  });
   at("enter").addEventListener("submit", (event) => {
     event.preventDefault();
     open(at("token").value.trim());
   });
-  at("ask").addEventListener("close", () => { at("ask-yes").disabled = false; });
   setInterval(age, 1000);
 
   const token = location.hash.slice(1);

@@ -20,7 +20,7 @@ const Tables = (() => {
     const head = made.createTHead().insertRow();
     for (const [title, , name] of columns) {
       const kind = typeof name === "function" ? name(rows[0]) : name;
-      const cell = element("th", title, kind && kind.includes("num") ? "num" : "");
+      const cell = element("th", title, kind && kind.includes("num") ? "num" : kind && kind.includes("apart") ? "apart" : "");
       cell.scope = "col";
       head.append(cell);
     }
@@ -47,7 +47,7 @@ const Tables = (() => {
   const plain = (text) => (text === null || text === undefined ? "?" : String(text).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, ""));
   const average = (text) => (Number(text) ? plain(Number(text).toPrecision(9)) : plain(text)); // of several fills
   const signed = (value, digits = 2) => (Number(value) > 0 ? "+" : "") + number(value, digits);
-  const share = (value, digits = 2) => (value === null || value === undefined || !Number.isFinite(Number(value)) ? "?" : `${(Number(value) * 100).toFixed(digits)} %`);
+  const share = (value, digits = 2) => (value === null || value === undefined || !Number.isFinite(Number(value)) ? "?" : `${(Number(value) * 100).toFixed(digits).replace(/^-(0\.?0*)$/, "$1")} %`);
   const tone = (value) => (Number(value) > 0 ? "num gain" : Number(value) < 0 ? "num loss" : "num");
   const when = (seconds) => new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 19);
 
@@ -69,6 +69,51 @@ const Tables = (() => {
     );
   }
 
+  // Of a running bot each book has a position, since the ledger began; of a ledger's part it is sums, since the run did.
+  function sumBooks(books) {
+    const sums = new Map();
+    for (const each of books) {
+      const held = each.position || each;
+      const sum = sums.get(each.strategy) || { strategy: each.strategy, realized: 0, unrealized: 0, fees: 0, funding: 0, fills: 0, crossings: 0, holds: [] };
+      sum.realized += Number(held.realized_pnl);
+      sum.unrealized = each.position && (held.mark_price !== null || !Number(held.qty)) && sum.unrealized !== null ? sum.unrealized + Number(held.unrealized_pnl) : null;
+      sum.fees += Number(held.fees);
+      sum.funding += Number(held.funding);
+      sum.fills += each.fills || 0;
+      sum.crossings += each.crossings || 0;
+      if (Number(held.qty)) sum.holds.push(`${plain(held.qty)} ${held.instrument}`);
+      sums.set(each.strategy, sum);
+    }
+    return [...sums.values()].map((each) => ({ ...each, booked: each.realized - each.fees + each.funding }));
+  }
+
+  const net = (row) => (row.unrealized === null ? null : row.booked + row.unrealized);
+  const strategies = (isLive) => [
+    ["Strategy", (row) => row.strategy],
+    ...(isLive ? [["Net", (row) => (net(row) === null ? "?" : signed(net(row))), (row) => tone(net(row))]] : []),
+    [isLive ? "Of it booked" : "Net, booked", (row) => signed(row.booked), (row) => tone(row.booked)],
+    ["Realized", (row) => signed(row.realized), "num"],
+    ["Fees", (row) => number(row.fees), "num"],
+    ["Funding", (row) => signed(row.funding), "num"],
+    ...(isLive ? [] : [["Fills", (row) => row.fills.toLocaleString("en"), "num"], ["Met here", (row) => row.crossings.toLocaleString("en"), "num"]]),
+    [isLive ? "Holds" : "Held at the end", (row) => row.holds.join(", ") || "nothing", "apart"],
+  ];
+
+  const owners = ["Whose", (row) => (row.owners.length === 1 ? row.owners[0][0] : row.owners.map(([name, qty]) => `${name} ${plain(qty)}`).join(", ")), "apart"];
+  function weights(id, scales, importance) {
+    const row = (scale, n) => {
+      const made = element("div"), meter = element("span", null, "meter"), filled = element("i");
+      const weight = Math.min(Math.max(importance[n] || 0, 0), 1);
+      filled.style.width = `${weight * 100}%`;
+      meter.append(filled);
+      const told = { role: "meter", "aria-label": span(scale), "aria-valuemin": "0", "aria-valuemax": "1", "aria-valuenow": weight.toFixed(2) };
+      for (const [name, value] of Object.entries(told)) meter.setAttribute(name, value);
+      made.append(element("span", span(scale)), meter, element("span", share(importance[n], 0)));
+      return made;
+    };
+    document.getElementById(id).replaceChildren(...scales.map(row));
+  }
+
   const trades = [
     ["Time", (row) => when(row.ts_ns / 1e9)],
     ["Instrument", (row) => row.instrument],
@@ -78,7 +123,7 @@ const Tables = (() => {
     ["Fee", (row) => number(row.fee), "num"],
     ["Realized", (row) => (Number(row.realized_pnl) ? signed(row.realized_pnl) : ""), (row) => tone(row.realized_pnl)],
     ["Holds then", (row) => plain(row.position_qty), "num"],
-    ["Why", (row) => row.cause ? `the venue: ${row.cause.replaceAll("_", " ")}` : row.reason || row.trigger, (row) => (row.cause ? "why wrong" : "why")],
+    ["Why", (row) => row.cause ? `the venue: ${row.cause.replaceAll("_", " ")}` : row.reason || row.trigger, (row) => (row.cause ? "why apart wrong" : "why apart")],
   ];
 
   const positions = (view) => [
@@ -126,5 +171,5 @@ const Tables = (() => {
     ["Worst", (row) => span(row.worst_ns / 1e9), "num"],
   ];
 
-  return { element, table, line, cards, number, plain, signed, share, tone, when, span, trades, positions, orders, data, actors, latencies };
+  return { element, table, line, cards, number, plain, signed, share, tone, when, span, sumBooks, strategies, owners, weights, trades, positions, orders, data, actors, latencies };
 })();

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
 
+from bot.core.book_sums import sum_books
 from bot.core.past_trades import Unit
 from bot.domain.history import PastOrder, PastTrade, Result
 from bot.domain.operation import CommandDone, HeldPosition, Phase, Snapshot
@@ -47,11 +48,15 @@ def status(snapshot: Snapshot, *, is_table: bool = False) -> Text:
     if is_table:
         rows: list[tuple[str, ...]] = [("held", "qty", "entry", "now", "pnl")]
         rows += [_position_row(held) for held in held_in(snapshot)]
-        return Text(head=_headline(snapshot), body="\n".join([*lines, "", *_columns(rows)]), is_table=True)
+        books = ["", *_columns(_book_rows(snapshot))] if snapshot.books else []
+        return Text(head=_headline(snapshot), body="\n".join([*lines, "", *_columns(rows), *books]), is_table=True)
     lines += [_position_line(held, snapshot.currency) for held in held_in(snapshot)]
     if not held_in(snapshot):
         lines.append("No position.")
     lines.append(many(len(snapshot.orders), "open order"))
+    for each in sum_books(snapshot.books):
+        held = ", ".join(f"{number(qty)} {name}" for name, qty in each.holds)
+        lines.append(f"{each.strategy}: {_signed_or_dash(each.net)} {snapshot.currency}, {held or 'flat'}")
     return Text(head=_headline(snapshot), body="\n".join(lines))
 
 
@@ -62,6 +67,9 @@ def positions(snapshot: Snapshot) -> Text:
     lines: list[str] = []
     for held in held_in(snapshot):
         lines.append(_position_line(held, snapshot.currency))
+        parts = [each for each in snapshot.books if each.position.instrument == held.instrument and each.position.qty]
+        if parts:
+            lines.append(f"  of {', '.join(f'{each.strategy} {number(each.position.qty)}' for each in parts)}")
         entry = f"  entry {_or_dash(held.entry_price)}, mark {_or_dash(held.mark_price)}"
         lines.append(f"{entry}, value {money(_value(held))}")
         booked = f"realized {signed(held.realized_pnl)}, fees {money(held.fees)}, funding {signed(held.funding)}"
@@ -114,8 +122,8 @@ def balance(snapshot: Snapshot) -> Text:
     )
 
 
-def profit(snapshot: Snapshot, total: Result, best: Sequence[Result]) -> Text:
-    """Return what the ledger brought since it began."""
+def profit(snapshot: Snapshot, total: Result, best: Sequence[Result], by_strategy: Sequence[Result] = ()) -> Text:
+    """Return what the ledger brought since it began, and of it what each strategy did, where there are several."""
     unrealized = sum((held.unrealized_pnl for held in held_in(snapshot)), _ZERO)
     lines = [
         ("net, booked", signed(total.net_pnl)),
@@ -134,6 +142,7 @@ def profit(snapshot: Snapshot, total: Result, best: Sequence[Result]) -> Text:
     if best:
         lines.append(("best", f"{best[0].name} {signed(best[0].net_pnl)}"))
         lines.append(("worst", f"{best[-1].name} {signed(best[-1].net_pnl)}"))
+    lines += [(f"of {each.name}", signed(each.net_pnl)) for each in by_strategy]
     return _table(f"Profit, {snapshot.currency}", lines)
 
 
@@ -170,13 +179,22 @@ def trades(past: Sequence[PastTrade], currency: str) -> Text:
     return Text(head=f"The last {len(past)} trades, {currency}", body="\n".join(_columns(rows)), is_table=True)
 
 
-def performance(results: Sequence[Result], currency: str) -> Text:
-    """Return what each instrument brought."""
+def performance(results: Sequence[Result], currency: str, by_strategy: Sequence[Result] = ()) -> Text:
+    """Return what each instrument brought, and each strategy where there are several."""
     if not results:
         return Text(head="Nothing has been booked yet.")
-    rows = [("", "net", "trades", "won", "volume")]
-    rows += [(r.name, signed(r.net_pnl), str(r.trades), _share(r.wins, r.trades), money(r.volume)) for r in results]
-    return Text(head=f"By instrument, {currency}", body="\n".join(_columns(rows)), is_table=True)
+    if not by_strategy:
+        return Text(head=f"By instrument, {currency}", body="\n".join(_columns(_result_rows(results))), is_table=True)
+    # One set of columns for both, so that they stand under each other.
+    lines = _columns([*_result_rows(results), *_result_rows(by_strategy)[1:]])
+    split = len(results) + 1
+    body = "\n".join([*lines[:split], "", "by strategy, each from its own book", *lines[split:]])
+    return Text(head=f"By instrument and strategy, {currency}", body=body, is_table=True)
+
+
+def _result_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    rows = [(r.name, signed(r.net_pnl), str(r.trades), _share(r.wins, r.trades), money(r.volume)) for r in results]
+    return [("", "net", "trades", "won", "volume"), *rows]
 
 
 def count(snapshot: Snapshot) -> Text:
@@ -217,7 +235,13 @@ def health(snapshot: Snapshot) -> Text:
     lines += ["", *_columns(rows)] if snapshot.data else []
     rows = [("actor", "queued", "served", "")]
     rows += [
-        (a.name, f"{a.queued}/{a.bound}", str(a.served), "alive" if a.is_alive else "DEAD") for a in snapshot.actors
+        (
+            a.name,
+            f"{a.queued}/{a.bound}" if a.bound else "",  # not every one has an inbox
+            str(a.served) if a.bound else "",
+            "alive" if a.is_alive else "DEAD",
+        )
+        for a in snapshot.actors
     ]
     lines += ["", *_columns(rows)] if snapshot.actors else []
     rows = [("latency", "median", "p99", "worst")]
@@ -361,6 +385,18 @@ def _position_row(held: HeldPosition) -> tuple[str, ...]:
         _or_dash(held.mark_price),
         signed(held.unrealized_pnl),
     )
+
+
+def _book_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("by strategy", "net", "booked", "fees", "holds")]
+    for each in sum_books(snapshot.books):
+        held = ", ".join(f"{number(qty)} {name}" for name, qty in each.holds)
+        rows.append((each.strategy, _signed_or_dash(each.net), signed(each.booked), money(each.fees), held or "flat"))
+    return rows
+
+
+def _signed_or_dash(value: Decimal | None) -> str:
+    return "-" if value is None else signed(value)
 
 
 def _value(held: HeldPosition) -> Decimal:

@@ -367,7 +367,10 @@ class TelegramChannel:
         queries = self._queries
         if queries is None:
             return Text(head="There is no ledger to ask here.")
-        now_ns, currency = self._clock.now_ns(), snapshot.currency
+        now_ns, currency = (
+            snapshot.now_ns,
+            snapshot.currency,
+        )  # the ledger's rows are of the bot's clock, not the wall's
         if look.topic in _PERIODS:
             unit, usual = _PERIODS[look.topic]
             return answers.periods(
@@ -376,14 +379,16 @@ class TelegramChannel:
         match look.topic:
             case "profit":
                 total = await self._off_loop(queries.total)
-                return answers.profit(snapshot, total, await self._off_loop(queries.by_instrument))
+                by_instrument = await self._off_loop(queries.by_instrument)
+                return answers.profit(snapshot, total, by_instrument, await self._off_loop(queries.by_strategy))
             case "trades":
                 return answers.trades(await self._off_loop(lambda: queries.trades(look.count or 10)), currency)
             case "orders":
                 return answers.past_orders(await self._off_loop(lambda: queries.orders(look.count)))
             case "equity":
                 return await self._equity(snapshot, Text(head="Equity by day"))
-        return answers.performance(await self._off_loop(queries.by_instrument), currency)
+        by_instrument = await self._off_loop(queries.by_instrument)
+        return answers.performance(by_instrument, currency, await self._off_loop(queries.by_strategy))
 
     async def summary(self) -> Text:
         """Return the last whole UTC day, with a picture of equity.
@@ -391,10 +396,10 @@ class TelegramChannel:
         Raises:
             DataError: the ledger cannot be read.
         """
-        snapshot, queries, now_ns = self._operated.snapshot(), self._queries, self._clock.now_ns()
+        snapshot, queries = self._operated.snapshot(), self._queries
         if queries is None:
             return answers.balance(snapshot)
-        days = await self._off_loop(lambda: queries.periods("day", 2, now_ns))
+        days = await self._off_loop(lambda: queries.periods("day", 2, snapshot.now_ns))
         return await self._equity(snapshot, answers.summary(snapshot, days[0]))
 
     async def _equity(self, snapshot: Snapshot, text: Text) -> Text:

@@ -65,9 +65,9 @@ class PillowPainter:
         canvas = _Canvas()
         frame = _frame(times, [*values], right=_W - 30)
         change = values[-1] / values[0] - 1 if values[0] else 0.0
-        canvas.text(30, 16, "Equity", size=24)
+        canvas.text(30, 16, "Equity", size=28)
         color = _GAIN if change >= 0 else _LOSS
-        canvas.text(_W - 30, 18, f"{values[-1]:,.2f} {currency}  {change:+.2%}", size=20, anchor="ra", color=color)
+        canvas.text(_W - 30, 18, f"{values[-1]:,.2f} {currency}  {change:+.2%}", size=23, anchor="ra", color=color)
         canvas.axes(frame, lambda value: f"{value:,.0f}" if frame.y_most - frame.y_least > 20 else f"{value:,.2f}")
         canvas.time_axis(frame)
         canvas.under(frame, times, values)
@@ -77,7 +77,7 @@ class PillowPainter:
             peak = max(peak, value)
             lows.append(value / peak - 1 if peak > 0 else 0.0)
         canvas.line(frame, times, values, color=_LINE, width=3)
-        canvas.text(30, _H - 30, f"deepest fall {min(lows):.2%}", size=16, color=_FAINT)
+        canvas.text(30, _H - 34, f"deepest fall {min(lows):.2%}", size=19, color=_FAINT)
         return canvas.png()
 
     def forecast(self, view: ForecastView, past: Sequence[tuple[int, float]]) -> bytes:
@@ -98,23 +98,23 @@ class PillowPainter:
         canvas = _Canvas()
         every = [value for path in paths for value in path] + past_ys
         frame = _frame([past_xs[0], xs[-1]], every, right=_W - (250 if has_scales else 30))
-        canvas.text(30, 16, f"{view.instrument}  {price:,.8g}", size=24)
+        canvas.text(30, 16, f"{view.instrument}  {price:,.8g}", size=28)
         stamp = datetime.fromtimestamp(origin, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        canvas.text(_W - 30, 20, stamp, size=16, anchor="ra", color=_FAINT)
+        canvas.text(_W - 30, 20, stamp, size=19, anchor="ra", color=_FAINT)
         canvas.axes(frame, lambda value: f"{value:,.6g}")
         self._fan(canvas, frame, xs, paths, view.levels)
         canvas.line(frame, past_xs, past_ys, color=_INK, width=3)
         for x, horizon_ns in zip(xs[1:], view.horizons_ns, strict=True):
             canvas.text(
-                frame.x(x) / _SCALE, frame.bottom + 8, f"+{span(horizon_ns)}", size=15, anchor="ma", color=_FAINT
+                frame.x(x) / _SCALE, frame.bottom + 8, f"+{span(horizon_ns)}", size=19, anchor="ma", color=_FAINT
             )
-        canvas.text(frame.x(0.0) / _SCALE, frame.bottom + 8, "now", size=15, anchor="ma", color=_FAINT)
+        canvas.text(frame.x(0.0) / _SCALE, frame.bottom + 8, "now", size=19, anchor="ma", color=_FAINT)
         if before:
-            canvas.text(frame.left, frame.bottom + 8, f"-{span(int(span_s) * _S)}", size=15, color=_FAINT)
+            canvas.text(frame.left, frame.bottom + 8, f"-{span(int(span_s) * _S)}", size=19, color=_FAINT)
         if has_scales:
             _bars(canvas, view)
         covers = f"{view.levels[-1] - view.levels[0]:.0%}" if len(view.levels) > 1 else ""
-        canvas.text(30, _H - 30, f"outer band {covers}   model {view.model_id[:40]}", size=15, color=_FAINT)
+        canvas.text(30, _H - 34, f"outer band {covers}   model {view.model_id[:40]}", size=19, color=_FAINT)
         return canvas.png()
 
     def _fan(
@@ -131,16 +131,17 @@ class PillowPainter:
 
 def _bars(canvas: "_Canvas", view: ForecastView) -> None:
     """Draw how much each time scale counted, largest possible bar to the right edge."""
-    left, top, right = _W - 220.0, 90.0, _W - 30.0
-    canvas.text(left, 62, "what counted", size=15, color=_FAINT)
+    left, top, right = _W - 220.0, 96.0, _W - 30.0
+    canvas.text(left, 60, "what counted", size=19, color=_FAINT)
     shares = [max(0.0, _finite(value)) for value in view.importance][:12]
     most = max([*shares, 1e-9])
-    step = min(46.0, (_H - 160.0) / max(len(shares), 1))
+    step = min(52.0, (_H - 160.0) / max(len(shares), 1))
     for k, (scale_ns, share) in enumerate(zip(view.scales_ns, shares, strict=False)):
         y = top + k * step
-        canvas.text(left, y, span(scale_ns), size=15)
-        canvas.text(right, y, f"{share:.0%}", size=15, anchor="ra", color=_FAINT)
-        canvas.box(left, y + 20, left + (right - left) * share / most, y + 28, color=_LINE)
+        canvas.text(left, y, span(scale_ns), size=19)
+        canvas.text(right, y, f"{share:.0%}", size=19, anchor="ra", color=_FAINT)
+        if share > 0:
+            canvas.box(left, y + 25, left + (right - left) * share / most, y + 33, color=_LINE)
 
 
 class _Canvas:
@@ -162,7 +163,7 @@ class _Canvas:
         for value in _round_values(frame.y_least, frame.y_most, 5):
             y = frame.y(value)
             self._draw.line((frame.left * _SCALE, y, frame.right * _SCALE, y), fill=_GRID, width=_SCALE)
-            self.text(frame.left - 10, y / _SCALE, label(value), size=15, anchor="rm", color=_FAINT)
+            self.text(frame.left - 10, y / _SCALE, label(value), size=19, anchor="rm", color=_FAINT)
 
     def time_axis(self, frame: _Frame) -> None:
         seconds = frame.x_most - frame.x_least
@@ -171,7 +172,7 @@ class _Canvas:
             at = frame.x_least + seconds * k / 4
             anchor = ("la", "ma", "ma", "ma", "ra")[k]
             text = datetime.fromtimestamp(at, UTC).strftime(shape)
-            self.text(frame.x(at) / _SCALE, frame.bottom + 8, text, size=15, anchor=anchor, color=_FAINT)
+            self.text(frame.x(at) / _SCALE, frame.bottom + 8, text, size=19, anchor=anchor, color=_FAINT)
 
     def line(self, frame: _Frame, xs: Sequence[float], ys: Sequence[float], *, color: Color, width: int) -> None:
         points = [(frame.x(x), frame.y(y)) for x, y in zip(xs, ys, strict=True)]

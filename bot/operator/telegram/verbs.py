@@ -63,7 +63,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("monthly", "by month"),
     ("equity", "a picture of equity by day"),
     ("trades", "the last trades; /trades 20"),
-    ("performance", "by instrument"),
+    ("performance", "by instrument, and by strategy where there are several"),
     ("count", "how many positions and orders"),
     ("locks", "what holds trading back, and until when"),
     ("forecast", "a picture of the newest forecast; /forecast BTCUSDT"),
