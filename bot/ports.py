@@ -316,6 +316,9 @@ class LedgerQueries(Protocol):
     def by_instrument(self) -> Sequence[Result]:
         """Return what each instrument brought, the best first."""
 
+    def by_strategy(self) -> Sequence[Result]:
+        """Return what each of several strategies brought by its own book, the best first; none where one trades."""
+
     def periods(self, unit: Unit, count: int, now_ns: int) -> Sequence[Result]:
         """Return what the last `count` days, weeks or months brought, UTC, the one that runs last."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bot.app.features import compute_features, feature_source
-from bot.app.replay import Histories
+from bot.app.replay_market import Histories
 from bot.core.durations import format_duration
 from bot.domain.errors import DataError
 from bot.domain.market import F64, I64, FeatureBatch
@@ -155,7 +155,10 @@ def _cut(made: dict[str, list[FeatureBatch]], needs: dict[str, int], is_banded: 
             values_LF=each.values_LF[start:last], close_ns=each.close_ns[start:last], known_ns=each.known_ns[start:last]
         )
         if not np.isfinite(cut[bar].values_LF).all():
-            raise DataError(f"{bar}: a feature is not known at each bar that the decision reads; choose a later one")
+            raise DataError(
+                f"{bar}: a feature is not known at each bar that the decision reads; read more of the past (an earlier "
+                "--from), or choose a later decision (--at)"
+            )
     return cut, times
 
 

@@ -15,12 +15,14 @@ import msgspec
 
 from bot.app import runs
 from bot.app.outcomes import Interrupted, RunFailed
-from bot.app.replay import Progress, Replayed, open_market, replay
+from bot.app.replay import Progress, Replayed, replay
+from bot.app.replay_market import open_market
 from bot.app.run_places import point_latest_at
 from bot.domain.errors import BotError, ConfigError, DataError, StorageError
 from bot.report.run_data import PRESETS, PresetFigures
 from bot.runtime import logs
-from bot.runtime.env import ProcessPool, answer_pipe
+from bot.runtime.env import answer_pipe
+from bot.runtime.processes import ProcessPool
 from bot.runtime.settings import Settings
 
 PROPER = "neutral"

@@ -24,7 +24,7 @@ from bot.runtime.operator_settings import DashboardSettings
 from bot.store.page_reader import PageReader
 from bot.store.tape_parts import read_rows, rows_stamp
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")  # a + joins several strategies
 _BARS = 1_200  # of a chart
 _POINTS = 1_500  # of equity
 _MARKS = 300  # executions on a chart
@@ -65,8 +65,10 @@ class RunLibrary:
         directory = self._find(name)
         summary = self._summary(name)
         about: dict[str, Any] = {}
+        books: list[dict[str, Any]] = []
         with suppress(DataError):
-            about = self._reader(name).run()
+            reader = self._reader(name)
+            about, books = reader.run(), reader.books()
         columns = self._columns(directory)
         if not columns.equity:
             parts = [(each["close_ns"], each["profit"]) for each in columns.tape.values()]
@@ -74,7 +76,8 @@ class RunLibrary:
         equity = columns.equity
         if not equity["t"] and about:
             equity = _of_marks(self._reader(name).equity(_POINTS))
-        return {**summary, "about": about, "equity": equity, "instruments": sorted(columns.tape)}
+        told = {"about": about, "equity": equity, "instruments": sorted(columns.tape), "books": books}
+        return {**summary, **told, "forecasts": sorted(columns.forecasts)}
 
     def chart(self, name: str, instrument: str, span_s: int) -> dict[str, Any]:
         """See `PageSource`."""

@@ -4,7 +4,7 @@ What a row says is judged by the scans of `core.data_quality`; here rows are bro
 can show is added.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from bot.core.data_quality.findings import Example, Finding, Limits, Quality, Se
 from bot.core.data_quality.outages import find_outages
 from bot.core.data_quality.scans import scan_of
 from bot.domain.errors import ConfigError, DataError
+from bot.store.importing.native import parts_of
 from bot.store.importing.options import ImportOptions
 from bot.store.importing.part import Part, Rejected
 from bot.store.importing.sources import is_candidate, recognise
 from bot.store.market_dataset import Dataset
-from bot.store.market_format import Partition, layout_of, partition_span_ns
+from bot.store.market_format import layout_of, partition_span_ns
 from bot.store.market_store import REJECTED
 
 Progress = Callable[[float, str], None]
@@ -175,7 +176,7 @@ def _check_dataset(folder: Path, limits: Limits, tell: Callable[[float], None]) 
         try:
             partition = dataset.open(path)
             misplaced = 0
-            for part in _parts(partition, dataset):
+            for part in parts_of(partition, list(dataset.layout.columns)):
                 scan.add(part)
                 rows += len(part)
                 misplaced += _outside(part, dataset, path)
@@ -205,19 +206,6 @@ def _check_dataset(folder: Path, limits: Limits, tell: Callable[[float], None]) 
         quality=replace(quality, findings=_in_order([*broken, *quality.findings])),
         files=tuple(files),
     )
-
-
-def _parts(partition: Partition, dataset: Dataset) -> Iterator[Part]:
-    header = partition.header
-    for group in range(partition.group_count):
-        yield Part(
-            venue=header.venue,
-            symbol=header.symbol,
-            kind=header.kind,
-            price_exponent=header.exponent,
-            qty_exponent=header.qty_exponent,
-            columns=partition.read(group, list(dataset.layout.columns)),
-        )
 
 
 def _outside(part: Part, dataset: Dataset, path: Path) -> int:

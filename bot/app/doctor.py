@@ -21,7 +21,7 @@ from bot.domain.answers import Cause
 from bot.domain.errors import BotError, ConfigError
 from bot.domain.instrument import Instrument
 from bot.runtime.env import ScaledClock, SystemClock
-from bot.runtime.settings import read_toml
+from bot.runtime.setting_files import read_toml
 from bot.runtime.trade_settings import TradeSettings, load_trade, read_credentials
 from bot.venues.bybit.clock import OFFSET_MAX_NS
 from bot.venues.bybit.credentials import Credentials
@@ -342,16 +342,17 @@ async def _ask_account(
         uid=settings.venue.uid,
         instruments=instruments,
         leverage={each.symbol: each.leverage for each in settings.symbols if each.leverage is not None},
+        is_hedged=settings.execution.is_hedged,
     )
     for each_finding in await check_account(asker, None, wanted, credentials, now_ns=clock.now_ns()):
-        is_set_at_start = "leverage is" in each_finding.line or "moves limits" in each_finding.line
+        is_set_at_start = any(each in each_finding.line for each in ("leverage is", "moves limits", " is flat in "))
         text, _, mend = each_finding.line.partition("; ")
         found.append(
             Ailment(
                 check="account.differs",
                 is_fatal=each_finding.is_fatal and not is_set_at_start,
                 text=text,
-                mend=mend or ("the start sets it" if is_set_at_start else "mend it at the venue"),
+                mend="the start sets it" if is_set_at_start else mend or "mend it at the venue",
             )
         )
     return found

@@ -9,13 +9,14 @@ import numpy as np
 import structlog
 from msgspec.structs import replace
 
-from bot.core.sample_market import SampleMarketSpec, generate_days, generate_funding
+from bot.app.venue_model import tier_rows
+from bot.core.sample_market.funding import generate_funding
+from bot.core.sample_market.market import generate_days
+from bot.core.sample_market.spec import SampleMarketSpec
 from bot.core.venue.contract import (
-    ASSUMED_TIER,
     FEE_RATES,
     Contract,
     FeeRates,
-    TierRow,
     linear_contract,
     spot_contract,
 )
@@ -197,17 +198,8 @@ def _contract(given: ListingSettings) -> Contract:
         fees = FeeRates(taker=given.taker_rate, maker=given.maker_rate)
     if given.category == "spot":
         return spot_contract(instrument, fees=fees)
-    tiers = [
-        TierRow(
-            limit_value=tier.limit_value,
-            initial_rate=tier.initial_rate,
-            maintenance_rate=tier.maintenance_rate,
-            leverage_max=tier.leverage_max,
-        )
-        for tier in given.tiers
-    ]
     return linear_contract(
-        instrument, tiers or [ASSUMED_TIER], fees=fees, funding_interval_min=given.funding_interval_min
+        instrument, tier_rows(given.tiers), fees=fees, funding_interval_min=given.funding_interval_min
     )
 
 

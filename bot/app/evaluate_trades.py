@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from bot.app import replay as replaying
+from bot.app.replay_market import open_market
 from bot.app.runs import read_run
 from bot.core.durations import parse_duration
 from bot.domain.errors import DataError
@@ -40,7 +41,7 @@ def trade(settings: Settings, artefact: Path, manifest: Manifest, *, from_ns: in
     run = settings.run.model_copy(update={"start": from_ns - _warm_up_ns(manifest), "end": to_ns})
     predictor = settings.predictor.model_copy(update={"kind": "artifact", "path": artefact})
     chosen = settings.model_copy(update={"run": run, "predictor": predictor})
-    done = replaying.replay(chosen, replaying.open_market(chosen), is_latest=False)
+    done = replaying.replay(chosen, open_market(chosen), is_latest=False)
     data = read_run(done.directory)
     curve = equity_curve(data)
     read = sample(curve, int(curve.ts_ns[-1]) - from_ns)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bot.app.replay import Histories
+from bot.app.replay_market import Histories
 from bot.core.bars import BarAggregator
 from bot.core.book_features import LEVELS
 from bot.core.durations import format_duration

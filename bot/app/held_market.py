@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bot.app.replay import Histories
+from bot.app.replay_market import Histories
 from bot.core.lookahead import MakeGenerator
 from bot.core.perturb import Kind, known_times, perturb
 from bot.domain.errors import DataError

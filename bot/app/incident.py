@@ -25,13 +25,13 @@ from bot.app.switches import Switches
 from bot.core.redaction import Redactor
 from bot.domain.errors import BotError, ConfigError, DataError
 from bot.runtime.heartbeat import HEARTBEAT_FILE, read_heartbeat
+from bot.runtime.secrecy import secrets_in
 from bot.runtime.trade_settings import TradeSettings, load_trade, read_credentials
 from bot.store import tables
 from bot.store.live_reader import open_snapshot, reason_of
 
 ROWS_MAX = 200_000
 _LOG_BYTES_MAX = 256 << 20  # of one file, and its last part beyond that
-_SECRET_NAMES = ("KEY", "SECRET", "TOKEN", "PASSWORD", "PGPASS", "URL")
 _README = """\
 What was kept of a run of multiscale-bot. Secrets were hidden by value and by shape; look before you hand it on.
 
@@ -85,8 +85,7 @@ def _secrets(settings: TradeSettings, environment: Mapping[str, str]) -> list[st
     found = [settings.emulator.secret]
     with suppress(ConfigError):
         found += read_credentials()
-    found += [value for name, value in environment.items() if any(part in name.upper() for part in _SECRET_NAMES)]
-    return [each for each in found if len(each) >= 8]
+    return [*secrets_in(environment), *(each for each in found if len(each) >= 8)]
 
 
 def _about(run: Path, place: Path, where: str, notes: list[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import Engine, func, select
@@ -15,12 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.domain.errors import BotError, ConfigError, DataError, StorageError
 from bot.domain.market import ForecastBatch
 from bot.ports import TapeRows
-from bot.runtime.env import ProcessPool, SystemClock, monotonic_ns
+from bot.runtime.env import SystemClock, monotonic_ns
 from bot.runtime.host_lock import HostLock
+from bot.runtime.processes import ProcessPool
 from bot.store import tables
-from bot.store.audit import Audit
 from bot.store.ledger_copies import back_up, restore, upgrade_ledger
-from bot.store.live_audit import audit_live
 from bot.store.live_audit_process import Found, Job
 from bot.store.live_database import LedgerDatabase
 from bot.store.live_ledger import LiveLedger
@@ -37,6 +36,9 @@ from bot.store.live_sqlite import SqliteLedger
 from bot.store.migrate import versions
 from bot.store.postgres_ledger import RECONNECT_S, PostgresLedger
 from bot.store.strategy_results import strategy_results
+
+if TYPE_CHECKING:
+    from bot.store.audit import Audit
 
 _PAGE_ROWS = 5_000
 
@@ -131,12 +133,14 @@ def is_live(where: str) -> bool:
     return mode is not None and mode != "replay"
 
 
-def audit(where: str, on_progress: Callable[[float, str], None] | None = None) -> Audit:
+def audit(where: str, on_progress: Callable[[float, str], None] | None = None) -> "Audit":
     """Return the audit of a live ledger as it stands now.
 
     Raises:
         DataError: there is none, or it cannot be read at all.
     """
+    from bot.store.live_audit import audit_live  # a start need not wait for its libraries
+
     with _snapshot(where) as engine, engine.connect() as connection:
         total = connection.execute(select(func.max(tables.journal.c.seq))).scalar() or 1
 

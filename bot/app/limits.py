@@ -4,7 +4,7 @@ from bot.core.execution.policy import AtEnd, ExecutionPolicy, Passive, Slices, S
 from bot.core.protections import Ladder, ProtectionLimits, Window
 from bot.core.risk import RiskLimits
 from bot.runtime.execution_settings import ExecutionSettings
-from bot.runtime.settings import ProtectionSettings, RiskSettings
+from bot.runtime.risk_settings import ProtectionSettings, RiskSettings
 
 
 def risk_limits(risk: RiskSettings) -> RiskLimits:

@@ -26,7 +26,8 @@ from bot.domain.market import ForecastBatch, MarketSlab
 from bot.domain.operation import Notice, Severity
 from bot.ports import Clock
 from bot.runtime.env import call_in_thread, monotonic_ns
-from bot.runtime.inference_process import History, InferenceProcess, InferenceService, InferenceSettings
+from bot.runtime.inference_process import InferenceProcess, InferenceSettings
+from bot.runtime.inference_service import History, InferenceService
 from bot.runtime.supervisor import Run
 from bot.runtime.trade_settings import TradeSettings
 from models.serving.told import Told, find_artifact, shape_of

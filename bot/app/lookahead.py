@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from bot.app.held_market import Held, hold
 from bot.app.journal_words import JournalEntry, first_difference
 from bot.app.outcomes import Interrupted, RunFailed
-from bot.app.replay import Histories, Progress
+from bot.app.replay import Progress
 from bot.app.replay import replay as run_replay
+from bot.app.replay_market import Histories
 from bot.app.strategy_columns import probe_columns
 from bot.core.lookahead import (
     Cause,

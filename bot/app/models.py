@@ -1,5 +1,6 @@
 """`bot models`: what is in a store of artefacts, whether it is whole, and which one is in use."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 from bot.core.durations import format_duration
 from bot.domain.errors import BotError
 from bot.runtime.env import utc_now
-from models import artifact_store
+from models import artifact_store, presets, registry
 from models.artifact import load
 from models.artifact_files import read_files
+from models.baselines.kinds import KINDS
 from models.export import export_model
 from models.inspect import count_flops
 from models.manifest import Manifest
@@ -165,11 +167,70 @@ _STRATEGIES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """What can be trained, or is there to be beaten."""
+
+    preset: str  # its name in `model.preset`; "" for what is no network
+    system: str
+    label: str  # see `models.registry.Entry`
+    about: str
+    heads: tuple[str, ...]
+    traded_by: str
+
+
+def networks() -> list[Network]:
+    """Return every network that has a name, by its system."""
+    found = []
+    for name in presets.names():
+        columns = {f"stream {number}": ("x",) for number in range(len(presets.lengths(name)))}
+        config = presets.preset(name, columns)
+        entry = registry.entry(config.system)
+        heads = tuple(head.kind for head in config.heads)
+        found.append(
+            Network(
+                preset=name,
+                system=entry.name,
+                label=entry.label,
+                about=entry.about,
+                heads=heads,
+                traded_by=_traded_by(entry.name, heads),
+            )
+        )
+    found.append(
+        Network(
+            preset="",
+            system="ewma_vol",
+            label="baseline",
+            about="volatility and trend of the bars themselves; predictor.kind of its own",
+            heads=("quantile",),
+            traded_by=_traded_by("ewma_vol", ("quantile",)),
+        )
+    )
+    for name, kind in KINDS.items():
+        about = (inspect.getdoc(kind) or "").partition("\n")[0].rstrip(".")
+        found.append(
+            Network(
+                preset="",
+                system=name,
+                label="baseline",
+                about=about,
+                heads=(),
+                traded_by="judged by bot evaluate alone",
+            )
+        )
+    return sorted(found, key=lambda each: (not each.preset, each.system, each.preset))
+
+
 def traded_by(manifest: Manifest) -> str:
     """Return the shipped strategies that act on what a model says; "research" where nothing here can."""
-    if manifest.model.config.system in GRIDS:
+    config = manifest.model.config
+    return _traded_by(config.system, [head.kind for head in config.heads])
+
+
+def _traded_by(system: str, kinds: Sequence[str]) -> str:
+    if system in GRIDS:
         return "research: nothing here gathers what it reads"
-    kinds = [head.kind for head in manifest.model.config.heads]
     names = dict.fromkeys(_STRATEGIES[kind] for kind in kinds if kind in _STRATEGIES)
     return ", ".join(names) or "research: no strategy reads what it says"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot.app.features import compute_features, feature_source, schema_of
-from bot.app.replay import Histories
+from bot.app.replay_market import Histories
 from bot.core.durations import parse_duration
 from bot.core.event_rules import parse_scale
 from bot.core.features.catalogue import CATALOGUE

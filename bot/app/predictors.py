@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bot.app.ewma import make_ewma
 from bot.core.bars import BarAggregator
 from bot.core.book_features import LEVELS
 from bot.core.calibration import CalibrationParams
@@ -18,12 +19,13 @@ from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, BookBatch, ForecastBatch, TradeBatch
 from bot.ports import MarketHistory, Predictor
-from bot.runtime.settings import FeatureSettings, InstrumentSettings, PredictorSettings, Settings
+from bot.runtime.market_settings import FeatureSettings, InstrumentSettings
+from bot.runtime.settings import Settings
+from bot.runtime.strategy_settings import PredictorSettings
 from bot.store.book_history import BookHistory
 from bot.store.mark_history import read_marks
 from bot.store.market_dataset import Dataset
 from models.serving.told import Told, find_artifact, read_told
-from models.systems.ewma_vol import EwmaVol, EwmaVolParams
 from strategies.base import Strategy
 
 Histories = Sequence[tuple[Instrument, MarketHistory]]
@@ -104,17 +106,7 @@ def _make_ewma(settings: Settings, strategy: Strategy[Any]) -> Predictor:
     check_strategy(strategy, chosen.horizons, (), "ewma_vol")
     if chosen.calibration == "online":
         raise ConfigError('predictor.calibration = "online": of an artifact alone; leave it out for ewma_vol')
-    try:
-        return EwmaVol(
-            EwmaVolParams(
-                decision_scale_ns=chosen.decision_scale,
-                scales_ns=settings.bars.scales,
-                horizons_ns=chosen.horizons,
-                trend_sharpe=chosen.trend_sharpe,
-            )
-        )
-    except ValueError as error:
-        raise ConfigError(f"predictor: {error}") from error
+    return make_ewma(chosen, settings.bars.scales)
 
 
 def check_strategy(strategy: Strategy[Any], horizons_ns: Sequence[int], answers: Sequence[str], model: str) -> None:

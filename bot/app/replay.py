@@ -19,7 +19,8 @@ from bot.actors.replay_feed import ReplayFeed
 from bot.actors.strategy import StrategyActor
 from bot.app.limits import execution_policy, protection_limits, risk_limits
 from bot.app.outcomes import Interrupted, RunFailed
-from bot.app.predictors import ForecastSpan, Predictors, check_predictor, make_predictors
+from bot.app.predictors import ForecastSpan, Predictors, make_predictors
+from bot.app.replay_market import Histories
 from bot.app.run_places import make_run_directory, point_latest_at
 from bot.app.strategy_hosts import make_host
 from bot.app.venue_model import ACCOUNT, BookReader, make_venue_model, open_books
@@ -31,7 +32,6 @@ from bot.core.digest import ColumnDigest
 from bot.core.orders import ClientOrderIds, Orders
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
-from bot.core.sample_market import SampleMarketSpec
 from bot.core.venue.account import VenueAccount
 from bot.core.venue.desk import Desk
 from bot.domain.errors import BotError, ConfigError, InvariantBroken
@@ -40,14 +40,12 @@ from bot.domain.ledger import RunClosed
 from bot.domain.market import BarBatch, BookDeltaBatch, TradeBatch, column_names
 from bot.ports import MarketHistory
 from bot.runtime import logs
-from bot.runtime.env import ProcessWorker, Stopwatch, VirtualCalendar, make_run_id, seeded_generator, settle_memory
-from bot.runtime.settings import InstrumentSettings, Settings
+from bot.runtime.env import Stopwatch, VirtualCalendar, make_run_id, settle_memory
+from bot.runtime.processes import ProcessWorker
+from bot.runtime.settings import Settings
 from bot.runtime.supervisor import ActorFailed, Run, Supervisor
 from bot.runtime.virtual_loop import VirtualLoop
 from bot.store.ledger_store import ReplayStore
-from bot.store.market_history import ParquetHistory
-from bot.store.sample_store import ensure_sample, sample_instrument
-from bot.store.store_history import StoreHistory
 from bot.venues.simulated.venue import SimulatedVenue
 from strategies.base import Strategy
 from strategies.registry import make_strategies
@@ -77,74 +75,6 @@ class Replayed:
     ledger_hash: str
     rows_in: int
     engine_seconds: float  # from the first row read to the last row durable
-
-
-Histories = Sequence[tuple[Instrument, MarketHistory]]
-
-
-def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = lambda done, days: None) -> Histories:
-    """Return each instrument with its history, for a strategy and a predictor that can be made.
-
-    Raises:
-        ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
-    """
-    strategy = make_strategies(settings.chosen)
-    check_predictor(settings, strategy)  # what is wrong with either is said before a market is made
-    return open_data(settings, on_sample_day)
-
-
-def open_data(settings: Settings, on_sample_day: Callable[[int, int], None] = lambda done, days: None) -> Histories:
-    """Return each instrument with its history, as the settings name them.
-
-    Raises:
-        ConfigError, DataError, StorageError: the settings or the files are no good; the message says what to do.
-    """
-    start_ns, end_ns = settings.run.start, settings.run.end
-    if start_ns is not None and end_ns is not None and not start_ns < end_ns:
-        raise ConfigError("run.start must lie before run.end")
-    if settings.market.source == "files":
-        return [
-            (each.instrument(), _open_files(each, each.instrument(), start_ns, end_ns))
-            for each in settings.market.instruments
-        ]
-    sample = settings.market.sample
-    spec = SampleMarketSpec(days=sample.days, trades_per_day=sample.trades_per_day)
-    trades, funding = ensure_sample(
-        sample.cache, spec, lambda stream: seeded_generator(sample.seed, stream), sample.seed, on_sample_day
-    )
-    instrument = sample_instrument(spec)
-    history = ParquetHistory(instrument, trades, kind="trades", funding_path=funding, from_ns=start_ns, to_ns=end_ns)
-    return [(instrument, history)]
-
-
-def _open_files(
-    each: InstrumentSettings, instrument: Instrument, start_ns: int | None, end_ns: int | None
-) -> MarketHistory:
-    path = each.trades or each.bars
-    assert path is not None
-    if path.is_dir():
-        history = StoreHistory(
-            instrument,
-            path,
-            funding_path=each.funding,
-            from_ns=start_ns,
-            to_ns=end_ns,
-            off_grid=each.off_grid,
-        )
-        if (each.bars is None) != (history.source_scale_ns is None):
-            given, other = ("trades", "bars") if each.bars is None else ("bars", "trades")
-            raise ConfigError(f"{instrument.name}: {given} = {path} is a folder of {other}; write {other} =")
-        return history
-    return ParquetHistory(
-        instrument,
-        path,
-        kind="trades" if each.trades else "bars",
-        scale_ns=each.bar_interval,
-        funding_path=each.funding,
-        from_ns=start_ns,
-        to_ns=end_ns,
-        off_grid=each.off_grid,
-    )
 
 
 def replay(
@@ -298,6 +228,7 @@ class _Pipeline:
                 protections=Protections(protection_limits(settings.protections)),
                 execution=execution_policy(settings.execution, settings.run.seed),
                 strategies=[each.name for each in self._strategy.parts],
+                is_hedged=settings.execution.is_hedged,
             ),
             venue=venue,
             ledger=ledger,
@@ -341,7 +272,7 @@ class _Pipeline:
         found = differences(
             portfolio,
             cash=self._account.balance(self._market[0][0].quote),
-            positions={instrument.name: self._account.position(instrument.name) for instrument, _ in self._market},
+            positions={instrument.name: self._account.held(instrument.name) for instrument, _ in self._market},
             untold=venue.untold(),
         )
         if found:

@@ -23,7 +23,7 @@ from bot.store.run_reader import LEDGER_TABLES, RunReader, open_ledger
 from bot.store.strategy_results import strategy_results
 
 _BRACKET = "bracket.json"
-_SIBLING = re.compile(r"\.\./[\w.-]+")  # a run's directory beside another's; the page links to it
+_SIBLING = re.compile(r"\.\./[\w.+-]+")  # a run's directory beside another's; the page links to it
 
 
 def read_run(directory: Path) -> RunData:
@@ -46,6 +46,8 @@ def read_run(directory: Path) -> RunData:
             decisions=reader.frame("decisions"),
             denials=reader.frame("denials"),
             trading_states=reader.frame("trading_states"),
+            book_moves=reader.frame("book_moves"),
+            books_before=reader.books_before(),
             orders=reader.frame("orders"),
             forecasts={name: ForecastTable(**parts) for name, parts in forecasts.items()},
             fill_model=fill_model_of(directory),
@@ -90,8 +92,11 @@ def _told_live(directory: Path, reader: RunReader, forecasts: dict[str, dict[str
     """Return what a live run's own directory knows better than a ledger of many runs."""
     if not isinstance(reader, LiveRunReader):
         return {}
-    strategy = _settings_of(directory).get("strategy", {})
-    told = {"strategy": strategy.get("name"), "parameters": msgspec.json.encode(strategy.get("params", {})).decode()}
+    settings = _settings_of(directory)
+    chosen = settings.get("strategies") or [settings.get("strategy", {})]
+    by_name = {str(each.get("label") or each["name"]): each.get("params", {}) for each in chosen if "name" in each}
+    params = by_name if len(by_name) != 1 else next(iter(by_name.values()))
+    told = {"strategy": "+".join(by_name) or None, "parameters": msgspec.json.encode(params).decode()}
     model_id = next((parts["model_id"] for parts in forecasts.values()), None)
     return {key: value for key, value in (told | {"model_id": model_id}).items() if value is not None}
 

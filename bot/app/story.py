@@ -36,7 +36,8 @@ from bot.domain.ledger import (
     RequestAnswered,
     RequestSigned,
 )
-from bot.runtime.env import CommandProcess, StopFlag, Stopwatch
+from bot.runtime.env import StopFlag, Stopwatch
+from bot.runtime.processes import CommandProcess
 from bot.store.live_reader import open_snapshot
 
 EMULATOR = Path("config/emulator/paper.toml")

@@ -1,74 +1,37 @@
 """The parts of a trading run, made from its settings."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from bot.app.emulator import make_clock, make_world
+from bot.app.ewma import make_ewma
 from bot.app.limits import execution_policy, protection_limits, risk_limits
 from bot.core.durations import format_duration
 from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
-from bot.core.submission.desk import DeskPolicy, LiveDesk
+from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds, parse_id
 from bot.core.submission.requests import Terms
+from bot.core.submission.work import DeskPolicy
 from bot.domain.errors import ConfigError, VenueError
 from bot.domain.instrument import Instrument
-from bot.emulator.exchange import Exchange
-from bot.emulator.server import Server
 from bot.ports import Predictor
-from bot.runtime.emulator_settings import SPEED_MAX, load_emulator
-from bot.runtime.env import ScaledClock, SystemClock, call_in_thread
-from bot.runtime.trade_settings import REAL_MONEY, EmulatedSettings, TradeSettings
+from bot.runtime.emulator_settings import SPEED_MAX
+from bot.runtime.env import ScaledClock, SystemClock
+from bot.runtime.trade_settings import REAL_MONEY, TradeSettings
 from bot.venues.bybit.envelope import Unread
 from bot.venues.bybit.hosts import Host
 from bot.venues.bybit.lookups import ask_all, executions_since, open_orders, wallet
 from bot.venues.bybit.public_client import PublicClient
 from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import RestClient
-from models.systems.ewma_vol import EwmaVol, EwmaVolParams
 from strategies.base import Strategy
 from strategies.registry import make_strategies
 
 _DAY_MS = 24 * 3_600_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Emulated:
-    """An emulator within this process, and the clock that it shares."""
-
-    url: str
-    clock: ScaledClock | SystemClock
-    speed: float
-    server: Server
-
-    async def stop(self) -> None:
-        """Close it."""
-        await self.server.stop()
-
-
-async def make_emulator(settings: EmulatedSettings) -> Emulated:
-    """Start an emulator on a free port of this machine.
-
-    Raises:
-        ConfigError, DataError: its settings or recordings are no good.
-    """
-    chosen = load_emulator(settings.config, [*settings.overrides, "server.port=0"])
-    clock, speed = make_clock(chosen)
-    if not isinstance(clock, ScaledClock | SystemClock):
-        raise ConfigError(
-            'emulator: clock.mode = "driven" is moved by a client; a paper run takes "scaled" or "system"'
-        )
-    if isinstance(clock, SystemClock):
-        clock = ScaledClock(start_ns=clock.now_ns(), speed=1.0)  # it only rises
-    exchange = await call_in_thread(lambda: Exchange(make_world(chosen, clock.now_ns())))
-    server = Server(exchange, clock, speed=speed, host=chosen.server.host, port=0)
-    await server.start()
-    return Emulated(url=f"http://{chosen.server.host}:{server.port}", clock=clock, speed=speed, server=server)
 
 
 async def emulator_clock(host: Host) -> ScaledClock:
@@ -129,6 +92,7 @@ def make_desk(
         execution=execution_policy(settings.execution, settings.run.seed),
         strategies=[each.name for each in make_strategies(settings.chosen).parts] if settings.strategies else (),
         is_restorable=True,
+        is_hedged=settings.execution.is_hedged,
     )
     return LiveDesk(
         orders,
@@ -153,17 +117,7 @@ def make_predictor(settings: TradeSettings, strategy: Strategy[Any]) -> Predicto
     missing = [format_duration(each) for each in strategy.horizons_ns if each not in chosen.horizons]
     if missing:
         raise ConfigError(f"predictor.horizons: {strategy.name} needs a forecast over {', '.join(missing)}; add it")
-    try:
-        return EwmaVol(
-            EwmaVolParams(
-                decision_scale_ns=chosen.decision_scale,
-                scales_ns=settings.bars.scales,
-                horizons_ns=chosen.horizons,
-                trend_sharpe=chosen.trend_sharpe,
-            )
-        )
-    except ValueError as error:
-        raise ConfigError(f"predictor: {error}") from error
+    return make_ewma(chosen, settings.bars.scales)
 
 
 async def start_balances(

@@ -13,11 +13,13 @@ from bot.core.notices import notice_of
 from bot.domain.ledger import LedgerEntry
 from bot.domain.operation import Counter, Notice, Phase, Severity
 from bot.operator.contain import contain
+from bot.operator.discreet import Discreet
 from bot.operator.telegram.channel import Shown
 from bot.ports import Clock, LedgerQueries
+from bot.runtime import secrecy
 from bot.runtime.alert_settings import read_alert_secrets
 from bot.runtime.env import SystemClock
-from bot.runtime.settings import write_toml
+from bot.runtime.setting_files import write_toml
 from bot.runtime.trade_settings import TradeSettings
 
 _SEVERITY = {Phase.DEGRADED: Severity.WARNING}
@@ -95,10 +97,11 @@ class Surfaces:
     ) -> AsyncIterator[None]:
         """Run all of it beside a run."""
         shown = Shown(config=write_toml(self._settings.public()), log_lines=tail_of(self._directory / "log.jsonl"))
-        async with serving_status(view, self._settings.status, self._directory, observed.gauges):
+        seen = Discreet(view, secrecy.hide)
+        async with serving_status(seen, self._settings.status, self._directory, observed.gauges):
             serving = [
                 asyncio.create_task(contain("observed", observed.run)),
-                asyncio.create_task(self._alerting.serve(view, queries=queries, shown=shown)),
+                asyncio.create_task(self._alerting.serve(seen, queries=queries, shown=shown)),
             ]
             try:
                 yield

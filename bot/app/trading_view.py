@@ -228,9 +228,11 @@ class TradingView:
                 return f"{open_count} orders are canceled{closing}, and nothing new is sent until the host opens it"
             case Flatten(instrument=instrument):
                 held = [each for each in held if instrument in ("", each.instrument)]
-                return f"{_worth(held, self._currency)} are closed at the market; then it stays paused"
+                closing = f"{_worth(held, self._currency)} are closed at the market" if held else "nothing is held"
+                return f"{closing}; then it stays paused"
             case Pause():
-                return f"only exits pass from now on; {_worth(held, self._currency)} stay open"
+                stays = f"{_worth(held, self._currency)} stay open" if held else "nothing is held"
+                return f"only exits pass from now on; {stays}"
             case Resume():
                 latches = len(state.protections.states.latches())
                 if self._switches.is_killed or self._executor.desk.orders.is_killed:

@@ -1,6 +1,6 @@
 """The venue of a replay, as the settings have it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -16,6 +16,7 @@ from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BookDeltaBatch
 from bot.ports import MarketHistory
+from bot.runtime.market_settings import TierSettings
 from bot.runtime.settings import Settings
 from bot.store.book_history import BookHistory
 from bot.store.mark_history import read_marks
@@ -73,6 +74,8 @@ def make_venue_model(settings: Settings, market: Iterable[tuple[Instrument, Mark
             refusal = account.set_leverage(each.contract.name, leverage)
             if refusal is not None:
                 raise ConfigError(f"account.leverage: {refusal.reason}")
+        if settings.execution.is_hedged:
+            account.switch_mode(each.contract.name, hedged=True)
     return VenueModel(markets, {ACCOUNT: account}, fill_model(settings))
 
 
@@ -122,20 +125,24 @@ def fill_model(settings: Settings) -> FillModel:
     return _PRESETS[settings.venue.fills](settings.venue.slippage_bps.scaleb(-4))
 
 
-def _contract_of(settings: Settings, instrument: Instrument) -> Contract:
-    given = next((each.tiers for each in settings.market.instruments if each.name == instrument.name), ())
-    tiers = [
+def tier_rows(tiers: Sequence[TierSettings]) -> list[TierRow]:
+    """Return the risk tiers of an instrument; an assumed one where none are given."""
+    return [
         TierRow(
             limit_value=tier.limit_value,
             initial_rate=tier.initial_rate,
             maintenance_rate=tier.maintenance_rate,
             leverage_max=tier.leverage_max,
         )
-        for tier in given
-    ]
+        for tier in tiers
+    ] or [ASSUMED_TIER]
+
+
+def _contract_of(settings: Settings, instrument: Instrument) -> Contract:
+    given = next((each.tiers for each in settings.market.instruments if each.name == instrument.name), ())
     return linear_contract(
         instrument,
-        tiers or [ASSUMED_TIER],
+        tier_rows(given),
         fees=FeeRates(taker=settings.fees.taker_rate, maker=settings.fees.maker_rate),
         price_ratio_x=_band(settings, Decimal("0.01")),
         price_ratio_y=_band(settings, Decimal("0.02")),

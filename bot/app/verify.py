@@ -40,7 +40,7 @@ from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds
 from bot.domain.errors import ConfigError, DataError, InvariantBroken
 from bot.domain.market import MarketSlab, is_same
-from bot.runtime.settings import read_toml
+from bot.runtime.setting_files import read_toml
 from bot.runtime.trade_settings import TradeSettings
 from bot.store.deliveries import DeliveryReader
 from bot.store.run_journal import RunJournal

@@ -9,9 +9,11 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from bot.app.journal_words import JournalEntry, first_difference
-from bot.app.replay import open_market, replay
+from bot.app.replay import replay
+from bot.app.replay_market import open_market
 from bot.domain.errors import ConfigError, DataError
-from bot.runtime.settings import Settings, read_toml
+from bot.runtime.setting_files import read_toml
+from bot.runtime.settings import Settings
 from bot.store import tables
 from bot.store.run_reader import RunReader, open_ledger
 

@@ -15,7 +15,7 @@ from bot.cli.output import Json, err, progress
 from bot.core.durations import parse_duration
 from bot.domain.errors import BotError, ConfigError
 from bot.runtime.env import StopFlag, run_in_thread
-from bot.runtime.settings import Time
+from bot.runtime.setting_types import Time
 from bot.venues.bybit.history import ARCHIVE
 from bot.venues.bybit.history_pages import iso
 

@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from bot.app import features as featuring
-from bot.app.replay import open_data
+from bot.app.replay_market import open_data
 from bot.cli.output import Config, Json, Set, progress
 from bot.core.durations import format_duration
 from bot.core.lookahead import iso
@@ -16,7 +16,7 @@ from bot.runtime.settings import load
 
 features_app = typer.Typer(no_args_is_help=True, help="What models are given.")
 
-Instrument = Annotated[str | None, typer.Option("--instrument", help="Which; the first of [market] if left out.")]
+Instrument = Annotated[str | None, typer.Option("--instrument", help="Which; the first of the settings if left out.")]
 
 
 @features_app.command("show")

@@ -10,7 +10,7 @@ import typer
 
 from bot.app import models as modelling
 from bot.app.attention import draw_attention
-from bot.app.replay import open_data
+from bot.app.replay_market import open_data
 from bot.cli.output import Config, Json, Set, print_result, progress
 from bot.domain.errors import DataError
 from bot.runtime import logs
@@ -27,8 +27,19 @@ _STORE = Path("artifacts")
 
 
 @models_app.command("list")
-def models_list(store: Store = _STORE, as_json: Json = False) -> None:
-    """List the models of a store; the one in use has an asterisk."""
+def models_list(
+    store: Store = _STORE,
+    networks: Annotated[bool, typer.Option("--networks", help="What can be trained, in place of what was.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models of a store; the one in use has an asterisk. With --networks: what there is to train.
+
+    A network is "proven" once it has beaten LightGBM and DLinear by more than its intervals; a "baseline" is there to
+    be beaten; all else is research. In brackets: the shipped strategies that act on what it says.
+    """
+    if networks:
+        _list_networks(as_json)
+        return
     found = modelling.list_models(store)
     if as_json:
         result = [
@@ -51,7 +62,20 @@ def models_list(store: Store = _STORE, as_json: Json = False) -> None:
             f"{each.manifest.model.parameters:,} parameters  ({modelling.traded_by(each.manifest)})"
         )
     if not found:
-        typer.echo(f"no models in {store}; bot train makes one")
+        typer.echo(f"no models in {store}; bot train makes one, of those that bot models list --networks tells")
+
+
+def _list_networks(as_json: bool) -> None:
+    found = modelling.networks()
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    for system in dict.fromkeys(each.system for each in found):
+        of_system = [each for each in found if each.system == system]
+        only = "" if of_system[0].preset else f"  ({of_system[0].traded_by})"
+        typer.echo(f"{system}  {of_system[0].label}: {of_system[0].about}{only}")
+        for each in of_system if not only else ():
+            typer.echo(f"  {each.preset:22}  {', '.join(each.heads)}  ({each.traded_by})")
 
 
 @models_app.command("show")
@@ -121,7 +145,7 @@ def models_attention(
     config: Config = None,
     start: Annotated[str | None, typer.Option("--from", help="First moment of data to read, UTC.")] = None,
     at: Annotated[str | None, typer.Option("--at", help="The newest decision before this moment, UTC.")] = None,
-    instrument: Annotated[str | None, typer.Option(help="Which; the first of [market] if left out.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="Which; the first of the settings if left out.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("attention.html"),
     trust: Trust = [],  # noqa: B006
     overrides: Set = [],  # noqa: B006

@@ -12,7 +12,7 @@ from bot.app.trading_parts import check_mode
 from bot.cli.output import Json, Set, err, print_result
 from bot.domain.errors import ConfigError
 from bot.domain.operation import Phase
-from bot.runtime import logs
+from bot.runtime import logs, secrecy
 from bot.runtime.trade_settings import TradeSettings, load_trade, read_credentials
 from bot.venues.bybit.credentials import Credentials
 
@@ -53,7 +53,7 @@ def _credentials() -> Credentials:
 
 def _trade(settings: TradeSettings, mode: str, credentials: Credentials, as_json: bool) -> None:
     def tell(phase: Phase, text: str) -> None:
-        err.print(f"{phase.value:<10} {text}", markup=False, soft_wrap=True)
+        err.print(f"{phase.value:<10} {secrecy.hide(text)}", markup=False, soft_wrap=True)
 
     async def run() -> Traded:
         trading = Trading(settings, mode, credentials, tell)

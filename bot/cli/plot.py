@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from bot.app import plot as plotting
-from bot.app.replay import open_data
+from bot.app.replay_market import open_data
 from bot.cli.output import Config, Json, Set, print_result, progress
 from bot.runtime import logs
 from bot.runtime.settings import load
@@ -27,7 +27,7 @@ def plot(
     count: Annotated[
         int, typer.Option("--count", min=2, max=plotting.BARS_MAX, help="How many bars, the newest of the range.")
     ] = 500,
-    instrument: Annotated[str | None, typer.Option(help="Which; the first of [market] if left out.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="Which; the first of the settings if left out.")] = None,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("plot.html"),
     overrides: Set = [],  # noqa: B006
     as_json: Json = False,

@@ -11,6 +11,7 @@ import typer
 from bot.app import bracket as bracketing
 from bot.app import lookahead, runs
 from bot.app import replay as replaying
+from bot.app.replay_market import open_market
 from bot.cli.output import Config, Json, Run, Set, err, print_result, progress, progresses
 from bot.core.lookahead import Cause, iso
 from bot.domain.errors import ConfigError
@@ -63,7 +64,7 @@ def replay(
     settings = load(config, given)
     logs.configure(settings.log.level)
     with progress("sample market") as tell:
-        market = replaying.open_market(settings, lambda done, days: tell(done / days, f"day {done} of {days}"))
+        market = open_market(settings, lambda done, days: tell(done / days, f"day {done} of {days}"))
     if check_lookahead:
         with progress("look-ahead") as tell:
             checked = lookahead.check_replay(settings, market, cuts=cuts or 8, on_progress=tell)

@@ -13,7 +13,7 @@ from rich.live import Live
 from bot.app import status as app
 from bot.cli.output import Json, Run
 from bot.domain.operation import Snapshot
-from bot.operator.status_view import render
+from bot.operator.status_view import fit, render
 
 _WIDTH = 160  # characters, where no terminal says how many it has
 
@@ -37,6 +37,14 @@ def status(
     with Live(console=out, screen=out.is_terminal, auto_refresh=False) as live, suppress(KeyboardInterrupt):
 
         def show(view: Snapshot | None, age_s: float, trouble: str) -> None:
-            live.update(trouble if view is None else render(view, age_s=age_s, trouble=trouble), refresh=True)
+            if view is None:
+                live.update(trouble, refresh=True)
+                return
+            show_as = (
+                fit(out, view, age_s=age_s, trouble=trouble)
+                if out.is_terminal
+                else render(view, age_s=age_s, trouble=trouble)
+            )
+            live.update(show_as, refresh=True)
 
         asyncio.run(app.watch(run, 1.0, show))

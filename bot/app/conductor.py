@@ -1,0 +1,163 @@
+"""Conducts a trading run: lets the strategy begin when all is ready, carries out switches, keeps the state.
+
+It looks around twenty times a second, beside the actors, and decides nothing about money.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from bot.actors.inbox import Inbox
+from bot.actors.ledger import LedgerActor
+from bot.actors.live_executor import HOST, Asked, LiveExecutor
+from bot.actors.market_feed import Key
+from bot.actors.strategy import Begin
+from bot.app.life_signs import LifeSigns
+from bot.app.live_model import LiveModel
+from bot.app.recovery import STATE_ENTRIES
+from bot.app.switches import Switches
+from bot.core.checkpoint import capture, encode
+from bot.core.submission.ids import ClientOrderIds
+from bot.domain.operation import Kill, Phase
+from bot.ports import Clock
+from bot.runtime.notify import ServiceNotifier
+from bot.runtime.trade_settings import TradeSettings
+from bot.store.live_ledger import LiveLedger
+from bot.venues.bybit.live_market import LiveMarket
+
+log = structlog.get_logger()
+
+POLL_S = 0.05  # between two looks
+
+
+@dataclass(slots=True)
+class Phases:
+    """Where a run is, and who is told when that changes."""
+
+    now: Phase = Phase.STARTING
+    listeners: list[Callable[[Phase, str], None]] = field(default_factory=list)
+
+    def tell(self, phase: Phase, text: str) -> None:
+        """Enter a phase, with a line for a person."""
+        self.now = phase
+        log.info("run.phase_changed", phase=phase.value, text=text)
+        for hear in self.listeners:
+            hear(phase, text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conducted:
+    """What there is to conduct."""
+
+    executor: LiveExecutor
+    source: LiveMarket
+    switches: Switches
+    inbox: Inbox[Any]  # the executor's
+    strategy_inbox: Inbox[Any]
+    ledger: LedgerActor
+    store: LiveLedger
+    ids: ClientOrderIds
+    notifier: ServiceNotifier
+    life_signs: LifeSigns
+    kept_seq: int  # up to which entry the state was kept
+    keys: tuple[Key, ...]
+    model: LiveModel | None
+
+
+class Conductor:
+    """See the module.
+
+    Args:
+        conducted: the run's parts.
+        settings: of the run.
+        clock, speed: the run's clock, and how many of its seconds pass in one of ours.
+        phases: told of readiness.
+        stop: ends the run.
+    """
+
+    def __init__(
+        self,
+        conducted: Conducted,
+        settings: TradeSettings,
+        *,
+        clock: Clock,
+        speed: float,
+        phases: Phases,
+        stop: Callable[[], None],
+    ) -> None:
+        self._run = conducted
+        self._settings = settings
+        self._clock, self._speed = clock, speed
+        self._phases = phases
+        self._stop = stop
+        self._started_ns = self._kept_ns = clock.now_ns()
+        self._kept_seq = conducted.kept_seq
+        self._is_begun = self._was_killed = False
+        self._waiting = ""  # for what, as was told
+
+    async def run(self) -> None:
+        """Watch for readiness, switches and the time to stop; keep the state; feed the watchdog."""
+        self._started_ns = self._kept_ns = self._clock.now_ns()
+        while True:
+            now_ns = self._clock.now_ns()
+            self._carry_out_switches()
+            self._see_readiness(now_ns)
+            if self._is_begun:
+                self._run.life_signs.look(now_ns)
+            head_seq = self._run.store.head.seq
+            is_long = head_seq - self._kept_seq >= STATE_ENTRIES
+            if is_long or now_ns - self._kept_ns >= self._settings.ledger.checkpoint_every:
+                self._kept_ns, self._kept_seq = now_ns, head_seq
+                self.keep_state()
+            stop_after = self._settings.run.stop_after
+            if stop_after is not None and now_ns - self._started_ns >= stop_after:
+                self._stop()
+            await asyncio.sleep(POLL_S)
+
+    def keep_state(self) -> None:
+        """Keep the state beside the journal, as it is after all that was written so far."""
+        desk, store, now_ns = self._run.executor.desk, self._run.store, self._clock.now_ns()
+        last = (store.epoch.number, self._run.ids.count)
+        body = encode(capture(desk.orders.state, desk.submissions.journal, last=last))
+        self._run.ledger.do_in_order(lambda: store.checkpoint(body, now_ns=now_ns))
+
+    def _carry_out_switches(self) -> None:
+        switches, inbox = self._run.switches, self._run.inbox
+        is_killed = switches.is_killed
+        if is_killed and not self._was_killed:
+            inbox.deliver(Asked(command=Kill(why=switches.why_killed()), by=HOST, done=_ignore))
+        self._was_killed = is_killed
+        for command, answer in switches.take():
+            if isinstance(command, Kill):
+                switches.kill(command.why)
+            inbox.deliver(Asked(command=command, by=HOST, done=answer))
+
+    def _see_readiness(self, now_ns: int) -> None:
+        run, phases = self._run, self._phases
+        is_fed = run.executor.is_ready and run.source.is_ready
+        lacks = [] if run.model is None or not is_fed else run.model.troubles
+        is_ready = is_fed and not lacks
+        if is_ready and not self._is_begun:
+            self._is_begun = True
+            run.strategy_inbox.deliver(Begin())
+            run.notifier.ready(doing(self._settings))
+            phases.tell(Phase.READY, f"ready {(now_ns - self._started_ns) / 1e9 / self._speed:.1f} s after the start")
+        elif self._is_begun and is_ready != (phases.now is Phase.READY) and phases.now is not Phase.STOPPING:
+            doubts = [each for key in run.keys for each in run.source.doubts(*key)]
+            phase = Phase.READY if is_ready else Phase.DEGRADED
+            phases.tell(phase, "; ".join([*run.executor.troubles.values(), *doubts, *lacks]) or "all is well again")
+        elif lacks and not self._is_begun and self._waiting != "; ".join(lacks):
+            self._waiting = "; ".join(lacks)
+            phases.tell(Phase.RECOVERING, f"waiting for a first forecast: {self._waiting}")
+
+
+def doing(settings: TradeSettings) -> str:
+    """Return what a run does, in a line for the service manager."""
+    return f"trading {', '.join(each.symbol for each in settings.symbols)}"
+
+
+def _ignore(text: str) -> None:
+    """Nobody waits for this answer."""
