@@ -93,6 +93,30 @@ def test_what_may_not_be_set_is_told(venue: Served, by: str) -> None:
     assert any("moves limits beyond its band" in line for line in fatal)
 
 
+@pytest.mark.parametrize("by", ["rest", "pybit"])
+def test_the_position_mode_is_set_where_nothing_is_open(venue: Served, by: str) -> None:
+    """There and back; with an open order the venue will not, and the start says what to do."""
+    hedged = wanted(is_hedged=True, leverage={})
+    flat = "BTCUSDT is flat in one-way mode; cancel its orders and start again for hedge mode, or change "
+    assert f"{flat}execution.position_mode" in check(venue, hedged, by=by, may_set=False)[0]
+    assert check(venue, hedged, by=by)[0] == []
+    assert check(venue, hedged, by=by, may_set=False)[0] == []
+    assert check(venue, wanted(leverage={}), by=by)[0] == []
+    body = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01"}
+    body |= {"price": "50000"}
+    venue.add_fault(kind="owner_request", text="order.create", body=body, where={"account": "first"})
+    resting = wait_for(lambda: check(venue, hedged, by=by)[0])
+    assert resting == [f"{flat}execution.position_mode"]
+
+
+def wait_for(look: Callable[[], list[str]]) -> list[str]:
+    """Return what is told once there is something: the owner's order takes a moment."""
+    for _ in range(50):
+        if found := look():
+            return found
+    raise AssertionError("nothing is in the way")
+
+
 def test_live_is_stricter_than_paper(venue: Served) -> None:
     assert any("bound to no address" in line for line in check(venue, wanted("live"))[0])
     unpinned = wanted("live", uid=None)

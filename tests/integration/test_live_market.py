@@ -192,7 +192,7 @@ def assert_same_updates(left: list[MarketUpdate], right: list[MarketUpdate]) -> 
     assert len(left) == len(right)
     for one, other in zip(left, right, strict=True):
         assert (one.category, one.instrument, one.known_ns) == (other.category, other.instrument, other.known_ns)
-        for name in ("deltas", "books", "quotes", "tickers"):
+        for name in ("books", "quotes", "tickers"):
             a, b = getattr(one, name), getattr(other, name)
             assert (a is None) == (b is None)
             assert a is None or is_same(a, b)

@@ -51,7 +51,8 @@ async def channel(tmp_path: Path) -> AsyncIterator[TelegramChannel]:
     begin(ledger)
     write_one_by_one(ledger, history(3), size=20)
     ledger.close(now_ns=STARTED_NS)
-    trace, operated, thread = Trace(), FakeOperated(), WriterThread("test")
+    view = make_snapshot(now_ns=STARTED_NS + 60 * 1_000_000_000)  # the bot's clock stands where the ledger's rows are
+    trace, operated, thread = Trace(), FakeOperated(view), WriterThread("test")
     for k in range(5):
         shown = make_snapshot(now_ns=STARTED_NS + k * MINUTE, equity=Decimal(10_000 + k * k))
         trace.note(shown)

@@ -27,7 +27,10 @@ _EMULATOR = Path(__file__).parents[2] / "config" / "emulator" / "paper.toml"
 _FORETELLING = Path(__file__).parents[1] / "support" / "foretelling.py"
 _WAIT_S = 120.0
 _NOT_HERE = {"up", "bot_gpu_memory_bytes"}  # Prometheus's own; of a machine with a GPU
-_NOT_ALWAYS = {"bot_latch", "bot_denials_total", "bot_alerts_total"}  # by cause or code: none, until there is one
+_NOT_ALWAYS = {
+    *("bot_latch", "bot_denials_total", "bot_alerts_total"),  # by cause or code: none, until there is one
+    *(f"bot_book_{name}" for name in ("notional", "unrealized_pnl", "realized_pnl", "fees", "funding")),  # of several
+}
 
 
 def _trading(out: Path, telegram: str) -> Trading:

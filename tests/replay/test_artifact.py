@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.app.lookahead import check_replay
-from bot.app.replay import Replayed, open_market
+from bot.app.replay import Replayed
+from bot.app.replay_market import open_market
 from bot.domain.errors import BotError, ConfigError
 from models import artifact_store
 from tests.support.replays import rows, run, settings_with, small_market

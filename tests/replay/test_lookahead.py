@@ -14,7 +14,7 @@ from bot.app import lookahead, predictors
 from bot.app.held_market import HeldHistory, hold
 from bot.app.lookahead import Checked, check_replay
 from bot.app.outcomes import RunFailed
-from bot.app.replay import open_market
+from bot.app.replay_market import open_market
 from bot.core.lookahead import Cause
 from bot.core.perturb import KINDS, Kind
 from bot.core.tape import TradeTape

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.app.replay import open_market
+from bot.app.replay_market import open_market
 from bot.app.runs import audit, describe_ledger
 from bot.domain.errors import ConfigError
 from bot.runtime.settings import Settings

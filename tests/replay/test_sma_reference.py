@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bot.app.replay import Replayed, open_market
+from bot.app.replay import Replayed
+from bot.app.replay_market import open_market
 from bot.app.runs import audit
 from tests.support.replays import NO_DELAYS, file_market, rows, run, settings_with, small_market
 from tests.support.shared_data import shared_file

@@ -40,6 +40,7 @@ class Desk:
         execution: ExecutionPolicy = MARKETABLE,
         strategies: Sequence[str] = (),
         is_restorable: bool = False,
+        is_hedged: bool = False,
     ) -> None:
         instruments = {btc.name: btc, ETH.name: ETH}
         self.orders = Orders(
@@ -51,6 +52,7 @@ class Desk:
             execution=execution,
             strategies=strategies,
             is_restorable=is_restorable,
+            is_hedged=is_hedged,
         )
         self.now_ns = NOW_NS
         self.prices: dict[str, str | None] = {BTC.name: "100", ETH.name: "10"}

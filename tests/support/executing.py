@@ -10,7 +10,7 @@ from bot.core.order import Order, Status
 from bot.core.orders import Effects
 from bot.core.risk import Denial
 from bot.domain.ledger import DoubtOpened, DoubtResolved, RiskDenied
-from bot.domain.orders import AmendOrder, AmendRejected, OrderAmended, OrderType, SubmitOrder
+from bot.domain.orders import AmendOrder, AmendRejected, OrderAmended, OrderFilled, OrderType, SubmitOrder
 from tests.support.desk import Desk
 from tests.support.money import BTC, NAME, SECOND_NS, accepted, cancel_rejected, canceled, dec, filled, rejected
 
@@ -24,10 +24,11 @@ class World:
     Args:
         policy: how targets are reached.
         strategies: who trades; several have books of their own.
+        is_hedged: the account is in hedge mode.
     """
 
-    def __init__(self, policy: ExecutionPolicy, strategies: tuple[str, ...] = ()) -> None:
-        self.desk = Desk(btc=STEP, execution=policy, strategies=strategies)
+    def __init__(self, policy: ExecutionPolicy, strategies: tuple[str, ...] = (), *, is_hedged: bool = False) -> None:
+        self.desk = Desk(btc=STEP, execution=policy, strategies=strategies, is_hedged=is_hedged)
         self.target = Decimal(0)
         self.is_plain = not policy.is_patient  # the first denial is the end of a target
         self.orders: dict[str, SubmitOrder] = {}
@@ -103,7 +104,7 @@ class World:
             qty = STEP.round_qty(left * max(1, abs(number)) / 9)
             if qty:
                 fill = filled(name, trade=self.trades, qty=qty, price="100", side=order.request.side, at_ns=at_ns)
-                self.see(self.desk.event(fill))
+                self.execute(order, fill)
         elif what == "cancel" and order.status is not Status.SUBMITTED:
             if order.cancel_requested and number == 0:
                 self.see(self.desk.event(cancel_rejected(name, at_ns=at_ns)))
@@ -113,6 +114,10 @@ class World:
             self.see(self.desk.event(rejected(name, at_ns=at_ns)))
         elif what == "amend" and order.amend_requested is not None:
             self.amend(order, is_taken=number > 0)
+
+    def execute(self, order: Order, fill: OrderFilled) -> None:
+        """Have an order's execution happen, and told at once."""
+        self.see(self.desk.event(fill))
 
     def amend(self, order: Order, *, is_taken: bool) -> None:
         """Answer an order's amendment; one below what has filled is refused, whatever is asked for."""

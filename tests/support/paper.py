@@ -34,7 +34,7 @@ qty_step = "0.001"
 qty_min = "0.001"
 qty_max = "1190"
 price_places = 2
-sample = {{ seed = 7, trades_per_day = 2_000_000 }}
+sample = {{ seed = 7, trades_per_day = {trades} }}
 [[accounts]]
 name = "first"
 uid = 592324
@@ -80,7 +80,7 @@ daily_loss_halt = 0
 STRATEGY = f"{ROOT / 'tests/support/restless.py'}:Restless"
 
 
-class _Process:
+class Process:
     """A process that says on stderr or stdout how far it has come."""
 
     def __init__(self, *arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> None:
@@ -106,7 +106,7 @@ class _Process:
         self.said += heard.decode(errors="replace")
         return bool(heard)
 
-    def until(self, words: str, seconds: float = 60.0, *, times: int = 1) -> None:
+    def until(self, words: str, seconds: float = 180.0, *, times: int = 1) -> None:
         """Return once it has said so."""
         end = time.monotonic() + seconds
         while self.said.count(words) < times:
@@ -122,9 +122,11 @@ class _Process:
 
     def end(self, number: signal.Signals, seconds: float = 30.0) -> int:
         """Send it a signal, unless it has left, and return how it left."""
-        if self._process.poll() is not None:
+        assert self._process.stdout is not None
+        if self._process.stdout.closed:
             return self._process.returncode
-        self._process.send_signal(number)
+        if self._process.poll() is None:
+            self._process.send_signal(number)
         try:
             rest, _ = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -135,12 +137,15 @@ class _Process:
         return self._process.returncode
 
 
-class Emulator(_Process):
+class Emulator(Process):
     """`bot emulator`, on a free port."""
 
-    def __init__(self, directory: Path, *, speed: float = 4.0, more: str = "", seconds: float = 60.0) -> None:
+    def __init__(
+        self, directory: Path, *, speed: float = 4.0, more: str = "", seconds: float = 180.0, trades: int = 2_000_000
+    ) -> None:
         config = directory / "emulator.toml"
-        config.write_text(_EMULATOR.format(speed=speed, key=KEY, secret=SECRET) + more, encoding="utf-8")
+        text = _EMULATOR.format(speed=speed, key=KEY, secret=SECRET, trades=trades)
+        config.write_text(text + more, encoding="utf-8")
         super().__init__("emulator", "--config", str(config), cwd=directory)
         self.until("streams", seconds)
         found = re.search(r"http://127\.0\.0\.1:\d+", self.said)
@@ -161,7 +166,7 @@ class Emulator(_Process):
             assert answer.status == 200
 
 
-class Paper(_Process):
+class Paper(Process):
     """`bot paper` on that emulator."""
 
     def __init__(self, directory: Path, emulator: Emulator, *settings: str, more: str = "") -> None:
@@ -192,4 +197,4 @@ def bot(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[s
     )
 
 
-__all__: Sequence[str] = ["KEY", "SECRET", "Emulator", "Paper", "bot"]
+__all__: Sequence[str] = ["KEY", "SECRET", "Emulator", "Paper", "Process", "bot"]

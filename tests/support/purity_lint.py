@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_ENV = "bot/runtime/env.py"  # the one file that may reach the clock, randomness, threads and processes
+_ENV = "bot/runtime/env.py"  # the one file that may reach the clock and randomness
+_PROCESSES = "bot/runtime/processes.py"  # with it the one that may start threads and processes
 _SUPERVISOR = "bot/runtime/supervisor.py"  # the one file that may catch everything: it stops trading first
 
 
@@ -36,7 +37,7 @@ class Rule:
     name: str
     message: str
     names: tuple[str, ...]
-    allowed_in: str | None = None
+    allowed_in: tuple[str, ...] = ()
 
 
 NAME_RULES = (
@@ -59,7 +60,7 @@ NAME_RULES = (
             "pandas.Timestamp.utcnow",
             "pandas.Timestamp.today",
         ),
-        allowed_in=_ENV,
+        allowed_in=(_ENV,),
     ),
     Rule(
         name="randomness",
@@ -75,11 +76,11 @@ NAME_RULES = (
             "os.getrandom",
             "secrets",
         ),
-        allowed_in=_ENV,
+        allowed_in=(_ENV,),
     ),
     Rule(
         name="concurrency",
-        message=f"starts or shares a thread or a process; ask {_ENV} for it",
+        message=f"starts or shares a thread or a process; ask {_ENV} or {_PROCESSES} for it",
         names=(
             "threading",
             "_thread",
@@ -96,7 +97,7 @@ NAME_RULES = (
             "os.spawn*",
             "os.system",
         ),
-        allowed_in=_ENV,
+        allowed_in=(_ENV, _PROCESSES),
     ),
     Rule(
         name="unsafe-load",
@@ -216,7 +217,9 @@ class _Visitor(ast.NodeVisitor):
             self._check_dotted(dotted, node)
             return  # the inner parts are the same name, said again
         if node.attr in _CONCURRENCY_METHODS:
-            self._report("concurrency", f"{node.attr} leaves the event loop; ask {_ENV} for it", node, allowed_in=_ENV)
+            self._report(
+                "concurrency", f"{node.attr} leaves the event loop; ask {_ENV} for it", node, allowed_in=(_ENV,)
+            )
         self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -297,7 +300,7 @@ class _Visitor(ast.NodeVisitor):
         if function == "numpy.load" and _allows_pickle(node):
             self._report("unsafe-load", "numpy.load with allow_pickle can run code", node)
         if function == "numpy.datetime64" and _text(node) in ("now", "today"):
-            self._report("wall-clock", f'numpy.datetime64("{_text(node)}") reads the clock', node, allowed_in=_ENV)
+            self._report("wall-clock", f'numpy.datetime64("{_text(node)}") reads the clock', node, allowed_in=(_ENV,))
         if function == "contextlib.suppress":
             for argument in node.args:
                 self._check_broad(argument, at=node)
@@ -382,8 +385,8 @@ class _Visitor(ast.NodeVisitor):
                 return self._is_set(body) or self._is_set(orelse)
         return False
 
-    def _report(self, rule: str, message: str, node: ast.expr | ast.alias, *, allowed_in: str | None = None) -> None:
-        if allowed_in is None or self._path != allowed_in:
+    def _report(self, rule: str, message: str, node: ast.expr | ast.alias, *, allowed_in: tuple[str, ...] = ()) -> None:
+        if self._path not in allowed_in:
             line_last = node.end_lineno or node.lineno
             self.found.append((Finding(self._path, node.lineno, rule, message), line_last))
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bot.app.replay import Replayed, open_market, replay
+from bot.app.replay import Replayed, replay
+from bot.app.replay_market import open_market
 from bot.runtime.settings import Settings, load
 
 NO_DELAYS = (

@@ -20,6 +20,7 @@ from bot.domain.account_events import (
 from bot.domain.orders import (
     FeePaid,
     FundingPaid,
+    Leg,
     OrderAccepted,
     OrderAmended,
     OrderCanceled,
@@ -35,7 +36,7 @@ from bot.venues.bybit.account_stream import BEHIND_NS, PARK_NS, AccountStream
 from bot.venues.bybit.envelope import TradeEnvelope, decode_trade
 from bot.venues.bybit.lookups import _bookings, _executions, _orders, _positions, _wallets
 from bot.venues.bybit.private_frames import PrivateFrame, read_private
-from bot.venues.bybit.records import BadRecord
+from bot.venues.bybit.record_fields import BadRecord
 from bot.venues.bybit.wire import Answer, Pong, Refused
 from tests.support.emulator import BTC
 from tests.support.private_frames import NOW_MS, NOW_NS, execution_frame, frame, order_frame
@@ -423,7 +424,7 @@ def test_fees_in_their_own_coin(changes: dict[str, Any], fee: str, others: list[
 
 def test_positions_are_told_when_they_are_news() -> None:
     account = Account()
-    assert kinds(account.hear(frame("position"))) == [PositionReported]
+    assert kinds(account.hear(frame("position"))) == [PositionReported, StopsChanged]  # that there are none
     assert account.hear(frame("position")) == []  # the venue repeats it with every order
     moved = {"seq": 9, "stopLoss": "50000"}
     assert kinds(account.hear(frame("position", moved))) == [PositionReported, StopsChanged]
@@ -434,6 +435,35 @@ def test_positions_are_told_when_they_are_news() -> None:
     assert reported.position.qty == 0
     assert isinstance(changed, StopsChanged)
     assert changed.stop_loss is None
+
+
+def test_exits_of_each_leg_are_told_apart() -> None:
+    """In hedge mode there are two positions of a symbol; an index beyond them is refused."""
+    account = Account()
+    long = {"positionIdx": 1, "stopLoss": "50000"}
+    told = [each for each in account.hear(frame("position", long)) if isinstance(each, StopsChanged)]
+    assert [(each.leg, each.stop_loss) for each in told] == [(Leg.LONG, Decimal(50000))]
+    short = {"positionIdx": 2, "side": "", "size": "0"}
+    told = [each for each in account.hear(frame("position", short)) if isinstance(each, StopsChanged)]
+    assert [(each.leg, each.stop_loss) for each in told] == [(Leg.SHORT, None)]
+    assert account.hear(frame("position", long)) == []
+    refused = read_private(frame("position", {"positionIdx": 3}), known_ns=account.now_ns)
+    assert isinstance(refused, Refused)
+    assert "index 3" in refused.reason
+
+
+@pytest.mark.parametrize(("before", "owed"), [((), "0.2"), (("0.05",), "0.15"), (("0.05", "0.15"), "0")])
+def test_a_cancel_tells_of_executions_that_are_to_come(before: tuple[str, ...], owed: str) -> None:
+    """Its record says what has filled; the executions have a stream of their own, which may be behind."""
+    account = Account()
+    account.hear(order_frame())
+    for number, qty in enumerate(before):
+        account.hear(execution_frame(execId=f"x{number}", execQty=qty))
+    ended = order_frame(
+        orderStatus="Cancelled", cancelType="CancelByUser", cumExecQty="0.2", updatedTime=str(NOW_MS + 1)
+    )
+    (canceled,) = [each for each in account.hear(ended) if isinstance(each, OrderCanceled)]
+    assert canceled.owed_qty == Decimal(owed)
 
 
 def test_an_order_that_is_ahead_of_its_executions() -> None:

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bot.venues.bybit.decode import BookDecoder, TradeDecoder
+from bot.venues.bybit.decode import TradeDecoder
 from bot.venues.bybit.frames import read_frame
 from bot.venues.bybit.klines import KlineDecoder
 from bot.venues.bybit.tickers import TickerDecoder
@@ -23,6 +24,7 @@ from bot.venues.bybit.wire import (
     TickerFrame,
     TradeFrame,
 )
+from tests.support.book_messages import deltas_of_frames
 from tests.support.real_books import grid
 from tests.support.shared_data import SHARED
 
@@ -154,10 +156,10 @@ def test_numbers_of_books() -> None:
         if path.name.startswith(("ws_public_orderbook.1_", "ws_public_orderbook.50_")):
             frame = read_frame(path.read_bytes())
             assert isinstance(frame, BookFrame)
-            messages, refused = BookDecoder(grid(frame.topic.symbol, "0.01", "0.001")).decode([frame], [0])
-            assert refused == []
+            deltas, refused = deltas_of_frames([frame], grid(frame.topic.symbol, "0.01", "0.001"))
+            assert refused == [""]
             levels = json.loads(path.read_bytes())["data"]
-            assert len(messages.deltas) == len(levels["b"]) + len(levels["a"])
+            assert len(deltas) == len(levels["b"]) + len(levels["a"])
             count += 1
     assert count == 5 or not FILES
 
@@ -205,6 +207,6 @@ def test_the_venue_s_own_archive(file: str) -> None:
     frames = [read_frame(line) for line in path.read_bytes().splitlines()]
     books = [frame for frame in frames if isinstance(frame, BookFrame)]
     assert len(books) == len(frames) == 50
-    messages, refused = BookDecoder(grid("XRPUSDT", "0.0001", "1")).decode(books, range(50))
-    assert refused == []
-    assert (messages.update[1:] == messages.update[:-1] + 1).all()
+    deltas, refused = deltas_of_frames(books, grid("XRPUSDT", "0.0001", "1"))
+    assert not any(refused)
+    assert (np.unique(deltas.update) == deltas.update[0] + np.arange(50)).all()

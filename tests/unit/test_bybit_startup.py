@@ -9,7 +9,7 @@ import pytest
 
 from bot.domain.instrument import Instrument
 from bot.venues.bybit.credentials import Credentials
-from bot.venues.bybit.records import WirePosition
+from bot.venues.bybit.record_shapes import WirePosition
 from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.startup import (
     AccountInfo,
@@ -120,7 +120,35 @@ def test_positions() -> None:
         return [each.line for each in judge_position([row], "BTCUSDT", wanted)]
 
     assert lines() == []
-    assert "hedge mode" in lines(position_idx=1)[0]
+    flat = "BTCUSDT is flat in hedge mode; cancel its orders and start again for one-way mode, or change "
+    assert lines(position_idx=1) == [f"{flat}execution.position_mode"]
     assert "wanted is 3" in lines(3)[0]
     assert lines(None) == []
     assert "nothing but reducing" in lines(is_reduce_only=True)[0]
+
+
+def test_position_modes() -> None:
+    """Both ways, each difference is one line that says what to do; with a position it is another thing than without."""
+
+    def told(*rows: tuple[int, str], is_hedged: bool) -> list[str]:
+        made = [
+            WirePosition(symbol="BTCUSDT", side="Buy", size=size, position_idx=index, updated_time=str(NOW_MS))
+            for index, size in rows
+        ]
+        return [each.line for each in judge_position(made, "BTCUSDT", None, is_hedged=is_hedged) if each.is_fatal]
+
+    assert told((0, "0"), is_hedged=False) == []
+    assert told((1, "0"), (2, "0"), is_hedged=True) == []
+    assert told((1, "2"), (2, "1"), is_hedged=True) == []  # the comparison tells of that
+    assert told((1, "2"), (2, "0"), is_hedged=False) == [
+        "BTCUSDT is held in hedge mode; close it and start again for one-way mode, or change execution.position_mode"
+    ]
+    assert told((0, "0"), is_hedged=True) == [
+        (
+            "BTCUSDT is flat in one-way mode; cancel its orders and start again for hedge mode, or change "
+            "execution.position_mode"
+        )
+    ]
+    assert told((3, "0"), is_hedged=True) == [
+        "BTCUSDT: its position cannot be read: a position of index 3; there are 0, 1 and 2"
+    ]

@@ -39,7 +39,7 @@ from bot.venues.bybit.requests import (
     create,
     plain,
     set_leverage,
-    set_one_way,
+    set_position_mode,
     set_price_limits_refused,
 )
 
@@ -223,7 +223,7 @@ def test_batches() -> None:
         [*items, create(order(client_order_id="b"), PERPETUAL)],
         [create(order(client_order_id=f"s-{n}"), SPOT) for n in range(11)],
         [items[0], create(order(client_order_id="b"), SPOT)],
-        [set_one_way()],
+        [set_position_mode(PERPETUAL, is_hedged=True)],
         [request],
     ):
         with pytest.raises(ValueError, match="batch"):
@@ -237,6 +237,10 @@ def test_settings() -> None:
         "buyLeverage": "5",
         "sellLeverage": "5",
     }
+    for is_hedged, mode in ((False, 0), (True, 3)):
+        request = set_position_mode(PERPETUAL, is_hedged=is_hedged)
+        assert body(request) == {"category": "linear", "symbol": "BTCUSDT", "mode": mode}
+        assert (request.path, request.write) == ("/v5/position/switch-mode", Write.SETTING)
     assert body(set_price_limits_refused("linear")) == {"category": "linear", "modifyEnable": False}
 
 

@@ -14,10 +14,11 @@ from bot.core.protections import ProtectionLimits, Protections
 from bot.core.reconcile import VenueSnapshot
 from bot.core.restoring import Restorer
 from bot.core.risk import Mark
-from bot.core.submission.desk import LiveDesk, Work
+from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds
 from bot.core.submission.journal import RequestJournal
 from bot.core.submission.requests import Terms
+from bot.core.submission.work import Work
 from bot.core.trading_state import Cause
 from bot.core.venue.contract import btcusdt_spot
 from bot.domain.account_events import ExternalFill, TransferBooked

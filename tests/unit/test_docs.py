@@ -52,6 +52,21 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+_NAMED = re.compile(
+    r"`((?:bot|tests|config|docs|benchmarks|models|strategies|migrations|deploy)/[\w./*-]+)(?:::[^`]*)?`"
+)
+
+
+def test_paths_that_are_named_are_there() -> None:
+    """Every file and folder of the project that a document names exists; a star stands for any name."""
+    named = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for path in _NAMED.findall(page.read_text(encoding="utf-8")):
+            assert next(ROOT.glob(path.rstrip("/")), None) is not None, f"{page.name}: {path}"
+            named += 1
+    assert named > 100
+
+
 @pytest.mark.parametrize("name", ["Breakout"])
 def test_the_example_trades(name: str, tmp_path: Path) -> None:
     """The strategy that the tutorial builds runs and trades on the sample."""

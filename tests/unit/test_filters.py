@@ -5,10 +5,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bot.actors.strategy import StrategyHost
+from bot.actors.strategy_host import StrategyHost
 from bot.core.filters import CHANGED, CLOSED, UNFIT, FiltersTold
 from bot.core.risk import Denial
-from bot.core.submission.desk import Work
+from bot.core.submission.work import Work
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import AlertRaised, RiskDenied
 from bot.venues.bybit.live_feed import FeedOptions, LiveFeed

@@ -1,76 +1,31 @@
-"""Every kind of file that can be imported: recognised, read exactly, and what is wrong in it reported row by row."""
+"""Files of venues' archives, what a file is, and the import of whole ones."""
 
-import gzip
 import zipfile
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from bot.app.data import FileDone, import_files
-from bot.domain.errors import ConfigError, DataError
+from bot.domain.errors import ConfigError
 from bot.store.importing.names import Told, read_name
 from bot.store.importing.options import ImportOptions
-from bot.store.importing.part import Part
-from bot.store.importing.sources import recognise
-from bot.store.market_format import Columns
 from bot.store.market_store import MarketStore, read_columns
+from tests.support.import_files import (
+    LINEAR,
+    LINEAR_ROWS,
+    MS_0,
+    OHLCV,
+    SPOT,
+    SPOT_ROWS,
+    candles,
+    columns_of,
+    parts_of,
+    refusal,
+    write_text,
+)
 from tests.support.market_parts import MINUTE_NS, snapshot
-
-LINEAR = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
-LINEAR_ROWS = [
-    "1741910443.7357,BTCUSDT,Buy,0.001,81095.00,MinusTick,26bb8b97-1991-503f-b2c2-f4e8d0b94721,8.1095e+09,0.001,81.095",
-    "1741910443.7357,BTCUSDT,Sell,0.250,81095.10,PlusTick,26bb8b97-1991-503f-b2c2-f4e8d0b94722,1e+12,0.25,20273.775",
-    "1741910444.1,BTCUSDT,Sell,0.250,81095.10,PlusTick,26bb8b97-1991-503f-b2c2-f4e8d0b94723,1e+12,0.25,20273.775",
-]
-SPOT = "id,timestamp,price,volume,side,rpi"
-SPOT_ROWS = [
-    "1,1747612800074,106453.8,0.003718,sell,0",
-    "2,1747612800150,106456.9,0.000500,buy,0",
-    "3,1747612800150,106456.9,0.000500,buy,0",
-]
-OHLCV = "ts,open,high,low,close,volume"
-MS_0 = 1_735_689_600_000  # 2025-01-01
-
-
-def write(path: Path, lines: list[str]) -> Path:
-    """Write lines, packed if the name says so."""
-    data = "".join(f"{line}\n" for line in lines).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
-
-
-def parts_of(path: Path, **options: Any) -> list[Part]:
-    return list(recognise(path, ImportOptions(**options)).read())
-
-
-def columns_of(path: Path, **options: Any) -> tuple[Part, Columns]:
-    """Return the first part, for what describes it, and all rows at one exponent."""
-    parts = parts_of(path, **options)
-    price_exponent, qty_exponent, columns = read_columns(parts)
-    assert price_exponent == min(part.price_exponent for part in parts)
-    assert qty_exponent == min(part.qty_exponent for part in parts)
-    return parts[0], columns
-
-
-def rejected(path: Path, **options: Any) -> list[tuple[int, str]]:
-    return [(row.row, row.reason) for part in parts_of(path, **options) for row in part.rejected]
-
-
-def refusal(path: Path, **options: Any) -> str:
-    """Return what is said of a file that cannot be read; one line that names it."""
-    with pytest.raises(DataError) as caught:
-        parts_of(path, **options)
-    message = str(caught.value)
-    assert str(path) in message or message.startswith("--")
-    assert "\n" not in message
-    return message
-
 
 # --- Bybit's archive of trades ----------------------------------------------------------------------------------------
 
@@ -80,7 +35,7 @@ def refusal(path: Path, **options: Any) -> str:
 def test_linear_trades(tmp_path: Path, name: str, rpi: bool) -> None:
     """Seconds with a fraction, exact to a tenth of a millisecond; packed or not, with the newer column or without."""
     lines = [LINEAR + ",RPI" * rpi, *(row + ",0" * rpi for row in LINEAR_ROWS)]
-    part, columns = columns_of(write(tmp_path / name, lines))
+    part, columns = columns_of(write_text(tmp_path / name, lines))
     assert (part.venue, part.symbol, part.kind, part.source) == ("bybit-linear", "BTCUSDT", "trades", "bybit-archive")
     assert (part.price_exponent, part.qty_exponent) == (-1, -3)
     assert columns["ts_ns"].tolist() == [1_741_910_443_735_700_000] * 2 + [1_741_910_444_100_000_000]
@@ -93,7 +48,7 @@ def test_linear_trades(tmp_path: Path, name: str, rpi: bool) -> None:
 def test_inverse_trades_are_told_by_their_notional(tmp_path: Path) -> None:
     """Their size is quote currency and their foreign notional base: the other way round."""
     row = "1788220801.0925,BTCUSD,Sell,79,78513.00,PlusTick,e94f18f9-4bc4,1e5,79,0.0010062027944416848,0"
-    part, columns = columns_of(write(tmp_path / "BTCUSD2026-09-01.csv", [LINEAR + ",RPI", row]))
+    part, columns = columns_of(write_text(tmp_path / "BTCUSD2026-09-01.csv", [LINEAR + ",RPI", row]))
     assert part.venue == "bybit-inverse"
     assert columns["qty"].tolist() == [79]
 
@@ -101,7 +56,7 @@ def test_inverse_trades_are_told_by_their_notional(tmp_path: Path) -> None:
 def test_a_line_that_is_there_twice_is_dropped_and_counted(tmp_path: Path) -> None:
     """The archive's ids are no numbers, but they tell two equal trades from one trade written twice."""
     twin = LINEAR_ROWS[2].replace("4723", "4799")
-    path = write(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS, LINEAR_ROWS[1], twin])
+    path = write_text(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS, LINEAR_ROWS[1], twin])
     parts = parts_of(path)
     assert sum(part.repeated for part in parts) == 1
     assert sum(len(part) for part in parts) == 4
@@ -129,7 +84,9 @@ def test_a_line_that_is_there_twice_is_dropped_and_counted(tmp_path: Path) -> No
 )
 def test_a_bad_row_is_reported_with_its_number_reason_and_text(tmp_path: Path, line: str, reason: str) -> None:
     """And no other row is lost."""
-    path = write(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, LINEAR_ROWS[0], LINEAR_ROWS[1], line, LINEAR_ROWS[2]])
+    path = write_text(
+        tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, LINEAR_ROWS[0], LINEAR_ROWS[1], line, LINEAR_ROWS[2]]
+    )
     (part,) = parts_of(path)
     assert [(row.row, row.reason) for row in part.rejected] == [(2, reason)]
     assert part.rejected[0].text == line[:200]
@@ -138,7 +95,7 @@ def test_a_bad_row_is_reported_with_its_number_reason_and_text(tmp_path: Path, l
 
 def test_spot_trades(tmp_path: Path) -> None:
     """Milliseconds, small letters, and ids that restart every day: equal trades stay apart by them, none is stored."""
-    part, columns = columns_of(write(tmp_path / "BTCUSDT_2025-05-19.csv.gz", [SPOT, *SPOT_ROWS]))
+    part, columns = columns_of(write_text(tmp_path / "BTCUSDT_2025-05-19.csv.gz", [SPOT, *SPOT_ROWS]))
     assert (part.venue, part.symbol, part.price_exponent, part.qty_exponent) == ("bybit-spot", "BTCUSDT", -1, -6)
     assert columns["ts_ns"].tolist() == [1_747_612_800_074_000_000] + [1_747_612_800_150_000_000] * 2
     assert columns["qty"].tolist() == [3718, 500, 500]
@@ -147,7 +104,7 @@ def test_spot_trades(tmp_path: Path) -> None:
 
 def test_a_month_of_spot_trades_declares_a_column_less_than_it_has(tmp_path: Path) -> None:
     lines = [SPOT.removesuffix(",rpi"), *SPOT_ROWS, *SPOT_ROWS[:1]]
-    parts = parts_of(write(tmp_path / "BTCUSDT-2025-05.csv", lines))
+    parts = parts_of(write_text(tmp_path / "BTCUSDT-2025-05.csv", lines))
     assert [(len(part), part.repeated, part.rejected) for part in parts] == [(3, 1, ())]
 
 
@@ -157,7 +114,7 @@ def test_a_month_of_spot_trades_declares_a_column_less_than_it_has(tmp_path: Pat
 def test_candles_of_the_archive_are_in_another_time_zone(tmp_path: Path) -> None:
     """UTC+3: the first minute of their January is 21:00 of December, UTC."""
     lines = ["2023.01.01 00:00,16581.0,16584.0,16580.5,16584.0,114.627", "2023.01.01 00:01,16584,16584,16584,16584,0"]
-    part, columns = columns_of(write(tmp_path / "BTCUSDT_1_2023-01-01_2023-01-31.csv.gz", lines))
+    part, columns = columns_of(write_text(tmp_path / "BTCUSDT_1_2023-01-01_2023-01-31.csv.gz", lines))
     assert (part.venue, part.symbol, part.kind) == ("bybit-linear", "BTCUSDT", "bars-1m")
     assert columns["open_ns"][0] == np.datetime64("2022-12-31T21:00", "ns").astype(np.int64)
     assert columns["low"].tolist() == [165_805, 165_840]
@@ -168,14 +125,14 @@ def test_months_of_candles_overlap_by_one_row(tmp_path: Path) -> None:
     edge = "2023.02.01 00:00,23100.0,23110.0,23090.0,23105.0,12.5"
     january = ["2023.01.31 23:59,23099.0,23101.0,23098.0,23100.0,3.5", edge]
     february = [edge, "2023.02.01 00:01,23105.0,23106.0,23100.0,23101.0,7.5"]
-    write(tmp_path / "BTCUSDT_1_2023-01-01_2023-01-31.csv", january)
-    write(tmp_path / "BTCUSDT_1_2023-02-01_2023-02-28.csv", february)
+    write_text(tmp_path / "BTCUSDT_1_2023-01-01_2023-01-31.csv", january)
+    write_text(tmp_path / "BTCUSDT_1_2023-02-01_2023-02-28.csv", february)
     done = list(import_files([tmp_path], store=tmp_path / "store", options=ImportOptions()))
     assert [(each.written[0].new, each.written[0].repeated) for each in done] == [(2, 0), (1, 1)]
 
 
 def test_candles_of_unknown_make_are_not_guessed_at(tmp_path: Path) -> None:
-    path = write(tmp_path / "candles.csv", ["2023.01.01 00:00,16581.0,16584.0,16580.5,16584.0,114.627"])
+    path = write_text(tmp_path / "candles.csv", ["2023.01.01 00:00,16581.0,16584.0,16580.5,16584.0,114.627"])
     assert "MetaTrader" in refusal(path)
 
 
@@ -187,7 +144,7 @@ AGG = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is
 def test_aggregate_trades(tmp_path: Path) -> None:
     """The buyer was the maker: the taker sold."""
     lines = [AGG, "17,0.7097,19.0,5,5,1729209603958,false", "18,0.7096,2254.0,6,9,1729209604056,true"]
-    part, columns = columns_of(write(tmp_path / "APEUSDT-aggTrades-2024-10-18.csv", lines))
+    part, columns = columns_of(write_text(tmp_path / "APEUSDT-aggTrades-2024-10-18.csv", lines))
     assert (part.venue, part.symbol, part.source) == ("binance-usdm", "APEUSDT", "binance-aggregate")
     assert (columns["is_buy"].tolist(), columns["trade_id"].tolist()) == ([True, False], [17, 18])
     assert columns["price"].tolist() == [7097, 7096]
@@ -212,265 +169,11 @@ def test_candles_with_flow(tmp_path: Path) -> None:
         "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore",
         f"{MS_0},93530.0,93672.8,93501.3,93630.1,147.13,{MS_0 + 59_999},13772345.678,2541,80.5,7534567.1,0",
     ]
-    path = write(tmp_path / "BTCUSDT-1m-2025-01.csv", lines)
+    path = write_text(tmp_path / "BTCUSDT-1m-2025-01.csv", lines)
     part, columns = columns_of(path, venue="binance-usdm")
     assert (part.symbol, part.kind, part.qty_exponent) == ("BTCUSDT", "bars-1m", -2)
     assert columns["turnover"].tolist() == [13_772_345.678]
     assert (columns["count"].tolist(), columns["buy_volume"].tolist()) == ([2541], [8050])
-
-
-# --- any table --------------------------------------------------------------------------------------------------------
-
-
-def candles(count: int, *, step_ms: int = 60_000, unit: int = 1) -> list[str]:
-    return [
-        f"{(MS_0 + n * step_ms) * unit if unit > 0 else (MS_0 + n * step_ms) // -unit},10,11.5,9,10.25,3.5"
-        for n in range(count)
-    ]
-
-
-@pytest.mark.parametrize(("unit", "scale"), [("s", -1000), ("ms", 1), ("us", 1000), ("ns", 1_000_000)])
-def test_the_unit_of_times_is_found_out(tmp_path: Path, unit: str, scale: int) -> None:
-    path = write(tmp_path / "x_bybit_linear_1m.csv", [OHLCV, *candles(3, unit=scale)])
-    _, found = columns_of(path, symbol="XUSDT")
-    _, given = columns_of(path, symbol="XUSDT", time_unit=unit)
-    expected = [MS_0 * 1_000_000 + n * MINUTE_NS for n in range(3)]
-    assert found["open_ns"].tolist() == given["open_ns"].tolist() == expected
-
-
-def test_a_unit_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
-    """A date written as a number is no time in any unit, and two units in one file are two."""
-    path = write(tmp_path / "x_bybit_linear_1d.csv", [OHLCV, "20240101,10,11,9,10,3"])
-    assert "20240101" in refusal(path, symbol="XUSDT")
-    mixed = write(tmp_path / "y_bybit_linear_1m.csv", [OHLCV, *candles(2), *candles(2, unit=1000)])
-    assert "--time-unit" in refusal(mixed, symbol="XUSDT")
-    assert rejected(mixed, symbol="XUSDT", time_unit="ms")[0] == (2, "ts is not a time from 2001 to 2100, in ms")
-
-
-@pytest.mark.parametrize("step", ["1m", "5m", "1h", "1d"])
-def test_the_length_of_bars_is_found_out(tmp_path: Path, step: str) -> None:
-    """From the rows where the name is silent; holes do not matter."""
-    step_ms = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}[step]
-    rows = candles(9, step_ms=step_ms)
-    path = write(tmp_path / "prices.csv", [OHLCV, *rows[:3], *rows[5:]])
-    part, _ = columns_of(path, venue="okx-spot", symbol="BTC-USDT")
-    assert part.kind == f"bars-{step}"
-
-
-def test_a_length_that_contradicts_the_name_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "btcusdt_bybit_linear_5m.csv", [OHLCV, *candles(20)])
-    assert "--interval" in refusal(path)
-    assert parts_of(path, interval_ns=MINUTE_NS)[0].kind == "bars-1m"
-    coarse = write(tmp_path / "btcusdt_bybit_linear_1m.csv", [OHLCV, *candles(20, step_ms=300_000)])
-    assert "rows are 300 s apart" in refusal(coarse)
-    single = write(tmp_path / "prices.csv", [OHLCV, *candles(1)])
-    assert "--interval" in refusal(single, venue="okx-spot", symbol="X")
-
-
-def test_columns_go_by_many_names(tmp_path: Path) -> None:
-    lines = ["Open Time;O;H;L;C;Volume", "2025-01-01 00:00:00;1;2;0.5;1.5;7", "2025-01-01T00:01:00Z;1;2;0.5;1.5;7"]
-    _, columns = columns_of(write(tmp_path / "ethusdt_binance_usdm_1m.csv", lines))
-    assert columns["open_ns"].tolist() == [MS_0 * 1_000_000, MS_0 * 1_000_000 + MINUTE_NS]
-    assert columns["high"].tolist() == [20, 20]
-
-
-def test_columns_are_mapped_where_nobody_could_know(tmp_path: Path) -> None:
-    lines = ["when,first,top,bottom,last,traded", *candles(2)]
-    path = write(tmp_path / "ethusdt_binance_usdm_1m.csv", lines)
-    assert "--kind, and --map" in refusal(path)
-    mapping = {"ts": "when", "open": "first", "high": "top", "low": "bottom", "close": "last", "volume": "traded"}
-    assert columns_of(path, columns=mapping)[1]["close"].tolist() == [1025, 1025]
-    assert "no such column" in refusal(path, columns={"ts": "wann"})
-    assert "known are" in refusal(path, columns={"when": "ts"})
-
-
-def test_columns_are_mapped_by_number_where_there_is_no_header(tmp_path: Path) -> None:
-    path = write(tmp_path / "ethusdt_binance_usdm_1m.csv", candles(2))
-    mapping = {name: str(at) for at, name in enumerate(("ts", "open", "high", "low", "close", "volume"))}
-    assert columns_of(path, columns=mapping)[1]["volume"].tolist() == [35, 35]
-
-
-def test_two_columns_that_could_be_meant_are_not_chosen_between(tmp_path: Path) -> None:
-    lines = ["time,date,open,high,low,close,volume", f"{MS_0},2025-01-01,10,11,9,10,3"]
-    path = write(tmp_path / "ethusdt_binance_usdm_1m.csv", lines)
-    assert "any of time, date; say which with --map ts=time" in refusal(path)
-    assert len(parts_of(path, columns={"ts": "date"})[0]) == 1
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (f"{MS_0 + 60_000},10,9.5,9,10,3", "high is below open or close"),
-        (f"{MS_0 + 60_000},10,11,10.5,10.7,3", "low is above open or close"),
-        (f"{MS_0 + 60_000},10,11,0,10,3", "low is not positive"),
-        (f"{MS_0 + 60_000},10,11,9,10,-3", "volume is negative"),
-        (f"{MS_0 + 60_000},10,11,9,,3", "close is missing"),
-        (f"{MS_0 + 60_000},10,11,9,10", "volume is missing"),
-        (f"{MS_0 + 61_000},10,11,9,10,3", "does not open on the 1m grid"),
-        (",10,11,9,10,3", "ts is missing"),
-        ("5,10,11,9,10,3", "ts is not a time from 2001 to 2100, in ms"),
-        (
-            f"{MS_0 + 60_000},10,11,9,10,0.3333333333333333",
-            "volume has more than 12 decimals (--decimals N rounds to N)",
-        ),
-    ],
-)
-def test_a_bad_bar_is_reported(tmp_path: Path, row: str, reason: str) -> None:
-    lines = [OHLCV, *candles(1), row, *candles(205)[2:]]
-    path = write(tmp_path / "btcusdt_bybit_linear_1m.csv", lines)
-    assert rejected(path, interval_ns=MINUTE_NS) == [(1, reason)]
-    assert sum(len(part) for part in parts_of(path, interval_ns=MINUTE_NS)) == 204
-
-
-def test_decimals_are_rounded_on_request(tmp_path: Path) -> None:
-    path = write(tmp_path / "btcusdt_bybit_linear_1m.csv", [OHLCV, f"{MS_0},10,11,9,10,0.3333333333333333"])
-    part, columns = columns_of(path, interval_ns=MINUTE_NS, decimals=3)
-    assert (columns["volume"].tolist(), part.qty_exponent, part.rounded) == ([333], -3, 1)
-
-
-def test_weeks_begin_on_monday(tmp_path: Path) -> None:
-    lines = [OHLCV, "2025-01-06,10,11,9,10,3", "2025-01-13,10,11,9,10,3"]
-    assert parts_of(write(tmp_path / "btcusdt_bybit_linear_1w.csv", lines))[0].kind == "bars-1w"
-    thursdays = [OHLCV, "2025-01-09,10,11,9,10,3", "2025-01-16,10,11,9,10,3"]
-    assert len(rejected(write(tmp_path / "ethusdt_bybit_linear_1w.csv", thursdays))) == 2
-
-
-def frame(**columns: Any) -> pd.DataFrame:
-    base = {
-        "open": [10.0, 10.0],
-        "high": [11.5, 11.5],
-        "low": [9.0, 9.0],
-        "close": [10.25, 10.25],
-        "volume": [3.5, 0.0],
-    }
-    return pd.DataFrame({"ts": [MS_0, MS_0 + 60_000]} | base | columns)
-
-
-@pytest.mark.parametrize(
-    "times",
-    [
-        [MS_0, MS_0 + 60_000],
-        [MS_0 / 1000, MS_0 / 1000 + 60],
-        pd.to_datetime([MS_0, MS_0 + 60_000], unit="ms", utc=True),
-        pd.to_datetime([MS_0, MS_0 + 60_000], unit="ms"),
-        pd.to_datetime([MS_0, MS_0 + 60_000], unit="ms", utc=True).tz_convert("Asia/Tokyo"),
-        ["2025-01-01 00:00:00", "2025-01-01T00:01:00+00:00"],
-    ],
-    ids=["ms", "float seconds", "utc", "naive", "zone", "text"],
-)
-def test_candles_in_parquet(tmp_path: Path, times: Any) -> None:
-    path = tmp_path / "btcusdt_bybit_linear_1m.parquet"
-    frame(ts=times).to_parquet(path)
-    part, columns = columns_of(path)
-    assert columns["open_ns"].tolist() == [MS_0 * 1_000_000, MS_0 * 1_000_000 + MINUTE_NS]
-    assert (columns["close"].tolist(), part.price_exponent) == ([1025, 1025], -2)
-
-
-def test_numbers_as_text_and_decimals_in_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "btcusdt_bybit_linear_1m.parquet"
-    table = pa.table(
-        {"ts": [MS_0, MS_0 + 60_000], **{name: ["10.50", "10.5"] for name in ("open", "high", "low", "close")}}
-    )
-    table = table.append_column("volume", pa.array([Decimal("350"), None], pa.decimal128(9, 2)))
-    pq.write_table(table, path)
-    (part,) = parts_of(path)
-    assert (part.columns["open"].tolist(), part.columns["volume"].tolist()) == ([105], [350])
-    assert [(row.row, row.reason) for row in part.rejected] == [(1, "volume is missing")]
-
-
-def test_mark_prices(tmp_path: Path) -> None:
-    """Candles without a volume are the mark's or the index's only if somebody says so."""
-    for word in ("mark", "index"):
-        path = tmp_path / f"btcusdt_binance_usdm_{word}_1m.parquet"
-        frame().drop(columns="volume").to_parquet(path)
-        (part,) = parts_of(path)
-        assert (part.kind, list(part.columns)) == (f"{word}-1m", ["open_ns", "open", "high", "low", "close"])
-    unnamed = tmp_path / "btcusdt_binance_usdm_1m.parquet"
-    frame().drop(columns="volume").to_parquet(unnamed)
-    assert "--kind mark" in refusal(unnamed)
-
-
-def test_candles_with_quotes(tmp_path: Path) -> None:
-    """The quote at a bar's end is known from then on; a minute without one is no fault."""
-    path = tmp_path / "btcusdt_bybit_linear_1m_trade_quote.parquet"
-    side = {"open": [10.0, None], "high": [10.0, None], "low": [10.0, None], "close": [10.0, None], "size": [1.5, None]}
-    quotes = {f"bid_{name}": values for name, values in side.items()}
-    quotes |= {f"ask_{name}": [value and value + 0.5 for value in values] for name, values in side.items()}
-    frame(**quotes).to_parquet(path)
-    bars, best = parts_of(path)
-    assert (bars.kind, len(bars), best.kind) == ("bars-1m", 2, "quotes")
-    assert best.columns["ts_ns"].tolist() == [MS_0 * 1_000_000 + MINUTE_NS]
-    assert (best.columns["bid"].tolist(), best.columns["ask"].tolist()) == ([100], [105])
-    assert best.rejected == ()
-
-
-def test_quotes(tmp_path: Path) -> None:
-    lines = ["ts,bid,bid_qty,ask,ask_qty", f"{MS_0},10.1,3,10.2,4", f"{MS_0},10.3,3,10.2,4", f"{MS_0},10.1,3,,4"]
-    (part,) = parts_of(write(tmp_path / "btcusdt_bybit_linear_quotes.csv", lines))
-    assert part.columns["ask"].tolist() == [102]
-    assert [(row.row, row.reason) for row in part.rejected] == [
-        (1, "the bid is not below the ask"),
-        (2, "ask is missing"),
-    ]
-
-
-def test_funding_of_many_symbols(tmp_path: Path) -> None:
-    path = tmp_path / "funding_bybit_linear_8h.parquet"
-    hour = 3_600_000
-    pd.DataFrame(
-        {
-            "ts": [MS_0, MS_0, MS_0 + 8 * hour, MS_0 + 16 * hour, MS_0],
-            "symbol": ["BTCUSDT", "ETHUSDT", "BTCUSDT", "BTCUSDT", None],
-            "funding_rate": [0.0001, -0.00012383, 0.00001, 0.2, 0.0001],
-        }
-    ).to_parquet(path)
-    first, second = parts_of(path)
-    assert (first.symbol, first.columns["rate"].tolist(), first.price_exponent) == ("BTCUSDT", [10_000, 1_000], -8)
-    assert (second.symbol, second.columns["rate"].tolist()) == ("ETHUSDT", [-12_383])
-    reasons = [(row.row, row.reason) for part in (first, second) for row in part.rejected]
-    assert reasons == [(3, "funding_rate is more than 0.1; a rate is a fraction"), (4, "symbol is missing")]
-
-
-def test_funding_of_one_symbol(tmp_path: Path) -> None:
-    lines = ["calc_time,funding_interval_hours,last_funding_rate", f"{MS_0},8,0.00010000"]
-    (part,) = parts_of(write(tmp_path / "BTCUSDT-fundingRate-2025-01.csv", lines), venue="binance-usdm")
-    assert (part.symbol, part.kind, part.columns["rate"].tolist(), part.price_exponent) == (
-        "BTCUSDT",
-        "funding",
-        [1],
-        -4,
-    )
-
-
-@pytest.mark.parametrize(
-    "sides", [["buy", "sell"], ["B", "S"], [1, 0], [1, -1], [True, False], ["Buy", "SELL"]], ids=str
-)
-def test_trades_in_parquet(tmp_path: Path, sides: list[Any]) -> None:
-    path = tmp_path / "trades_binance_spot_ltcusdt.parquet"
-    pd.DataFrame({"ts": [MS_0, MS_0 + 1], "price": [83.29, 83.3], "qty": [0.107, 1.0], "side": sides}).to_parquet(path)
-    part, columns = columns_of(path)
-    assert (part.venue, part.symbol, part.source) == ("binance-spot", "LTCUSDT", "")
-    assert (columns["is_buy"].tolist(), columns["price"].tolist()) == ([True, False], [8329, 8330])
-
-
-def test_trades_with_ids_in_parquet(tmp_path: Path) -> None:
-    """Numbers are kept, also written as text; other ids only tell repeats inside the file."""
-    base = {
-        "exch_ts_ms": [MS_0, MS_0],
-        "ts_ms": [MS_0 + 2, MS_0 + 3],
-        "price": [1.5, 1.5],
-        "qty": [2.0, 2.0],
-        "side": ["buy"] * 2,
-    }
-    path = tmp_path / "trades_binance_usdm_btcusdt.parquet"
-    pd.DataFrame(base | {"trade_id": ["7294395046", "7294395047"]}).to_parquet(path)
-    _, columns = columns_of(path)
-    assert columns["trade_id"].tolist() == [7_294_395_046, 7_294_395_047]
-    assert columns["ts_ns"].tolist() == [MS_0 * 1_000_000] * 2
-    assert columns["recv_ns"].tolist() == [(MS_0 + 2) * 1_000_000, (MS_0 + 3) * 1_000_000]
-    pd.DataFrame(base | {"trade_id": ["a-1", "a-1"]}).to_parquet(path)
-    (part,) = parts_of(path)
-    assert (part.repeated, part.columns["trade_id"].tolist()) == (1, [0])
 
 
 # --- what a file is ---------------------------------------------------------------------------------------------------
@@ -507,7 +210,7 @@ def test_names_tell_what_they_tell(name: str, told: tuple[Any, ...]) -> None:
     ],
 )
 def test_what_cannot_be_told_is_asked_for(tmp_path: Path, name: str, lines: list[str], option: str | None) -> None:
-    path = write(tmp_path / name, lines)
+    path = write_text(tmp_path / name, lines)
     if option is None:
         assert parts_of(path)
     else:
@@ -515,13 +218,13 @@ def test_what_cannot_be_told_is_asked_for(tmp_path: Path, name: str, lines: list
 
 
 def test_what_the_user_says_goes_first(tmp_path: Path) -> None:
-    path = write(tmp_path / "btcusdt_bybit_linear_1m.csv", [OHLCV, *candles(3)])
+    path = write_text(tmp_path / "btcusdt_bybit_linear_1m.csv", [OHLCV, *candles(3)])
     (part,) = parts_of(path, venue="okx-swap", symbol="BTC-USDT")
     assert (part.venue, part.symbol) == ("okx-swap", "BTC-USDT")
 
 
 def test_another_store_is_imported_as_it_is(tmp_path: Path) -> None:
-    write(tmp_path / "btcusdt_bybit_linear_1m.csv", [OHLCV, *candles(3)])
+    write_text(tmp_path / "btcusdt_bybit_linear_1m.csv", [OHLCV, *candles(3)])
     list(import_files([tmp_path], store=tmp_path / "one", options=ImportOptions()))
     list(import_files([tmp_path / "one"], store=tmp_path / "two", options=ImportOptions()))
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
@@ -537,7 +240,7 @@ def imported(path: Path, store: Path, **options: Any) -> list[FileDone]:
 
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_a_packed_file_that_was_cut_off_changes_nothing(tmp_path: Path, cut: int) -> None:
-    path = write(tmp_path / "BTCUSDT2025-03-13.csv.gz", [LINEAR, *LINEAR_ROWS * 400])
+    path = write_text(tmp_path / "BTCUSDT2025-03-13.csv.gz", [LINEAR, *LINEAR_ROWS * 400])
     path.write_bytes(path.read_bytes()[:-cut])
     (done,) = imported(path, tmp_path / "store")
     assert done.status == "failed"
@@ -550,13 +253,13 @@ def test_a_folder_is_walked(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "deep").mkdir(parents=True)
     (folder / ".hidden").mkdir()
-    write(folder / "deep" / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS])
-    write(folder / ".hidden" / "x.csv", ["a"])
+    write_text(folder / "deep" / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS])
+    write_text(folder / ".hidden" / "x.csv", ["a"])
     (folder / "rejected").mkdir()
-    write(folder / "rejected" / "trades-x.csv", ["row,reason,text"])
+    write_text(folder / "rejected" / "trades-x.csv", ["row,reason,text"])
     (folder / "README.md").write_text("words")
     (folder / "sealed.bin").write_bytes(b"\0\1")
-    write(folder / "broken.csv", ["a,b", "1,2"])
+    write_text(folder / "broken.csv", ["a,b", "1,2"])
     done = {each.path.name: each for each in imported(folder, folder / "store")}
     assert {name: each.status for name, each in done.items()} == {
         "BTCUSDT2025-03-13.csv": "imported",
@@ -570,7 +273,7 @@ def test_a_folder_is_walked(tmp_path: Path) -> None:
 
 
 def test_a_file_with_bad_rows_is_imported_without_them_or_not_at_all(tmp_path: Path) -> None:
-    path = write(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS, "gibberish"])
+    path = write_text(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS, "gibberish"])
     (strict,) = imported(path, tmp_path / "store", strict=True)
     assert strict.status == "failed"
     assert "row 3" in strict.reason
@@ -590,7 +293,7 @@ def test_large_files_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.M
     ]
     first = LINEAR_ROWS[0].replace("1741910443.7357", "1741910400.1")
     rows[2500] = "gibberish"
-    path = write(tmp_path / "BTCUSDT2025-03-13.csv.gz", [LINEAR, first, *rows])
+    path = write_text(tmp_path / "BTCUSDT2025-03-13.csv.gz", [LINEAR, first, *rows])
     whole = columns_of(path)[1]
     monkeypatch.setattr("bot.store.importing.chunks._BLOCK_BYTES", 1000)
     parts = parts_of(path)
@@ -602,7 +305,7 @@ def test_large_files_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.M
 
 def test_progress_is_told(tmp_path: Path) -> None:
     for day in (13, 14):
-        write(tmp_path / f"BTCUSDT2025-03-{day}.csv", [LINEAR, *LINEAR_ROWS])
+        write_text(tmp_path / f"BTCUSDT2025-03-{day}.csv", [LINEAR, *LINEAR_ROWS])
     told: list[float] = []
     options = ImportOptions()
     list(
@@ -619,7 +322,7 @@ def test_a_path_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_what_is_imported_is_what_is_read_back(tmp_path: Path) -> None:
-    path = write(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS])
+    path = write_text(tmp_path / "BTCUSDT2025-03-13.csv", [LINEAR, *LINEAR_ROWS])
     imported(path, tmp_path / "store")
     price_exponent, _, columns = read_columns(MarketStore(tmp_path / "store").read("bybit-linear", "BTCUSDT", "trades"))
     assert price_exponent == -1

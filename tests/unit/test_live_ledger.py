@@ -253,8 +253,8 @@ def test_a_setting_that_does_not_hold_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(live_sqlite, "_ASKED", asked)
 
     class Deaf(SqliteLedger):
-        def _all(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-            return [] if sql.startswith(f"PRAGMA {name} = ") and name != "journal_mode" else super()._all(sql, values)
+        def _all(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+            return [] if sql.startswith(f"PRAGMA {name} = ") and name != "journal_mode" else super()._all(sql, *values)
 
     if name == "journal_mode":
         asked[name] = "nonsense"

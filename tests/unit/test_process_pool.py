@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from bot.runtime.env import ProcessPool, core_count
+from bot.runtime.env import core_count
+from bot.runtime.processes import ProcessPool
 
 MODULE = "tests.support.pool_process"
 

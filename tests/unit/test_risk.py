@@ -379,8 +379,8 @@ def test_just_inside_passes_and_just_outside_is_denied(name: str) -> None:
 def test_every_code_has_an_edge() -> None:
     """A code that no case triggers would be a check that nobody knows to work."""
     edges = [*EDGES.values(), *CHANGE_EDGES.values()]
-    # Orders alone know these: test_order_changes.py, test_execution.py
-    by_orders = {Denial.ORDER_NOT_OPEN, Denial.TARGET_DROPPED}
+    # Orders alone know these: test_order_changes.py, test_execution.py, test_legs.py
+    by_orders = {Denial.ORDER_NOT_OPEN, Denial.TARGET_DROPPED, Denial.OTHER_LEG}
     assert {code for code, _, _ in edges} | by_orders == set(Denial)
 
 

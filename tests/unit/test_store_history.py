@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bot.app.data import import_files
-from bot.app.replay import open_market
+from bot.app.replay_market import open_market
 from bot.domain.errors import ConfigError, DataError
 from bot.domain.market import NO_FLOW, BarBatch, is_same
 from bot.runtime.settings import Settings, load

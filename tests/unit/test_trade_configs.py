@@ -6,7 +6,7 @@ import pytest
 
 from bot.app.trading_parts import check_mode
 from bot.domain.errors import ConfigError
-from bot.runtime.settings import write_toml
+from bot.runtime.setting_files import write_toml
 from bot.runtime.trade_settings import REAL_MONEY, load_trade
 from strategies.registry import make_strategy
 
