@@ -19,9 +19,10 @@ from bot.core.checkpoint import capture, encode, is_like
 from bot.core.orders import Orders, Wish
 from bot.core.portfolio import Portfolio
 from bot.core.risk import Mark
-from bot.core.submission.desk import LiveDesk, Work
+from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds
 from bot.core.submission.requests import Terms
+from bot.core.submission.work import Work
 from bot.domain.answers import Answer, AnswerKind
 from bot.domain.instrument import Side
 from bot.domain.orders import OrderAccepted, OrderFilled, PlaceOrder, SubmitOrder

@@ -22,6 +22,7 @@ from benchmarks import (
     bench_streams,
     bench_surfaces,
     bench_trading,
+    bench_training,
     bench_venue,
 )
 from benchmarks.measure import Benchmarks, Figure, run_all
@@ -110,6 +111,7 @@ GROUPS: dict[str, tuple[str, Callable[[], list[Figure]]]] = {
     "attention": ("Attention on a GPU", lambda: gpu_figures(bench_gpu.ATTENTION)),
     "inference": ("Inference benchmarks", inference_figures),
     "train": ("Training on a GPU", lambda: gpu_figures(bench_gpu.TRAIN)),
+    "training": ("Memory of a training", lambda: run_all("benchmarks.bench_training", bench_training.BENCHMARKS)),
     "data": ("Import and storage benchmarks", lambda: run_all("benchmarks.bench_data", bench_data.BENCHMARKS)),
 }
 
