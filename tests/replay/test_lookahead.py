@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bot.app import lookahead, predictors
+from bot.app import ewma, lookahead
 from bot.app.held_market import HeldHistory, hold
 from bot.app.lookahead import Checked, check_replay
 from bot.app.outcomes import RunFailed
@@ -105,7 +105,7 @@ def test_a_forecaster_that_looks_ahead_is_found(cache: Path, monkeypatch: pytest
                 return None
             return replace(made, quantiles=np.concatenate([made.quantiles[1:], made.quantiles[-1:]]))
 
-    monkeypatch.setattr(predictors, "EwmaVol", Ahead)
+    monkeypatch.setattr(ewma, "EwmaVol", Ahead)
     finding = checked(cache, EAGER, cuts=6).finding
     assert finding is not None
     assert finding.cause is Cause.FUTURE

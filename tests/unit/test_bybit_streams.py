@@ -202,6 +202,18 @@ def test_from_nothing_to_rows() -> None:
     assert rows.tickers is None
 
 
+def test_a_connection_that_comes_and_goes_is_said_to_have_to_last() -> None:
+    wired = ready()
+    for _ in range(3):
+        number = wired.streams.sessions["linear-0"].connection
+        wired.carry_out(wired.streams.on_closed("linear-0", number, "gone", wired.now_ns))
+        while wired.streams.sessions["linear-0"].connection == number:
+            wired.tick()
+    assert wired.doubts[0] == (
+        "publicTrade.BTCUSDT: the connection has come and gone, and must last 60 s before it is trusted again"
+    )
+
+
 def test_a_gap_closes_the_book_at_once_and_it_is_whole_again_within_a_second() -> None:
     wired = ready()
     wired.tick()

@@ -159,7 +159,7 @@ class MarketStreams:
     def doubts(self, category: Category, symbol: str) -> list[str]:
         """Return why no new exposure in an instrument may rest on its data now; nothing where it may."""
         found = [
-            f"{topic.text}: {session.status(topic.text)}"
+            f"{topic.text}: {session.why_doubted(topic.text)}"
             for name, session in self.sessions.items()
             for topic in self._topics[name].values()
             if self._category[name] == category

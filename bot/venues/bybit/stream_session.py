@@ -98,6 +98,13 @@ class StreamSession(ConnectionLife):
         """Return where a topic is."""
         return self._subscriptions[topic].status
 
+    def why_doubted(self, topic: str) -> str:
+        """Return in words why a topic is not trusted yet."""
+        status = self._subscriptions[topic].status
+        if status is Status.LIVE and self.is_flapping:
+            return f"the connection has come and gone, and must last {STABLE_NS // _S} s before it is trusted again"
+        return status.value
+
     def is_trusted(self, topic: str) -> bool:
         """Return whether a topic's subscription is confirmed and its data flow."""
         return self._subscriptions[topic].is_trusted
