@@ -83,6 +83,10 @@ class MarketHistory(Protocol):
         """Return the settled funding rates of the range, None where none are recorded."""
 
 
+Histories = Sequence[tuple[Instrument, MarketHistory]]
+"""Each instrument that a run is about, and what is recorded of it."""
+
+
 class MarketSource(Protocol):
     """A venue's live market."""
 

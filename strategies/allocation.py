@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from strategies.base import Forecast
 from strategies.exposure import ExposureParams, ExposureStrategy
+from strategies.inputs import Forecast
 
 
 class AllocationParams(ExposureParams):

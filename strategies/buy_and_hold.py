@@ -10,7 +10,8 @@ from pydantic import Field
 from bot.core.durations import Duration
 from bot.domain.market import BarBatch
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class BuyAndHoldParams(StrategyParams):

@@ -50,7 +50,8 @@ from bot.domain.orders import (
     StopsRejected,
     Target,
 )
-from strategies.base import Bar, StrategyParams
+from strategies.base import StrategyParams
+from strategies.inputs import Bar
 
 Look = Literal["close", "range"]
 """What of a bar is judged: its close alone, or also its high and low.

@@ -10,7 +10,8 @@ from pydantic import Field
 from bot.core.durations import Duration
 from bot.domain.market import BarBatch
 from bot.ports import Actions
-from strategies.base import Forecast, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Forecast
 from strategies.sizing import exposure_of, to_qty
 
 

@@ -17,8 +17,9 @@ from bot.domain.ledger import RiskDenied
 from bot.domain.market import BarBatch
 from bot.domain.orders import AccountEvent, OrderFilled, PositionCut
 from bot.ports import Actions
-from strategies.base import Bar, Forecast, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
 from strategies.exits import ExitParams
+from strategies.inputs import Bar, Forecast
 from strategies.sizing import (
     Costs,
     Decision,

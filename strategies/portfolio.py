@@ -20,7 +20,8 @@ from bot.core.durations import Duration, parse_duration
 from bot.domain.market import F64, BarBatch
 from bot.domain.orders import Action, Target
 from bot.ports import Actions
-from strategies.base import Forecast, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Forecast
 from strategies.outcomes import Outcomes
 from strategies.sizing import YEAR_NS, Costs, Decision, chain, exposure_of, fixed, net_of_cost, to_qty
 from strategies.weights import correlations, inverse_volatility, risk_parity

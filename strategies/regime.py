@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from bot.domain.forecast_names import answer_name
-from strategies.base import Forecast
 from strategies.exposure import ExposureParams, ExposureStrategy
+from strategies.inputs import Forecast
 
 _Size = Annotated[float, Field(ge=-10, le=10)]
 

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from bot.core.durations import Duration, format_duration
 from bot.domain.forecast_names import answer_name
-from strategies.base import Forecast
 from strategies.exposure import ExposureParams, ExposureStrategy
+from strategies.inputs import Forecast
 
 
 class RiskBudgetParams(ExposureParams):

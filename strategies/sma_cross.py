@@ -16,8 +16,9 @@ from bot.domain.ledger import RiskDenied
 from bot.domain.market import BarBatch
 from bot.domain.orders import AccountEvent, OrderFilled, PositionCut
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
 from strategies.exits import ExitParams
+from strategies.inputs import Bar
 
 
 class SmaCrossParams(StrategyParams):

@@ -10,9 +10,10 @@ import structlog
 from bot.actors.inbox import Inbox, Stop
 from bot.actors.tape_rows import tape_rows
 from bot.core.calendar import Class
+from bot.core.effects import Effects, Wish
 from bot.core.equity import ProfitCurve
 from bot.core.marks import MarkSeries
-from bot.core.orders import Effects, Orders, Wish
+from bot.core.orders import Orders
 from bot.core.risk import Mark
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, ForecastBatch, MarketSlab
@@ -126,7 +127,7 @@ class OrderExecutor:
                             if effects.record:  # it is news
                                 self._follow(event)
                             await self._carry_out(effects)
-                        if self._orders.is_due(now_ns):
+                        if self._orders.targets.is_due(now_ns):
                             await self._go_on(now_ns)
                         self._schedule_check(now_ns)
                 self._schedule_work()
@@ -169,14 +170,14 @@ class OrderExecutor:
                 self._profits[event.instrument].curve.receive(event.ts_event_ns, event.amount)
 
     async def _check(self, now_ns: int) -> None:
-        await self._carry_out(self._orders.observe(self._read_marks(now_ns), now_ns, is_check=True))
+        await self._carry_out(self._orders.rules.observe(self._read_marks(now_ns), now_ns, is_check=True))
 
     async def _go_on(self, now_ns: int) -> None:
-        await self._carry_out(self._orders.work(self._read_marks(now_ns), now_ns))
+        await self._carry_out(self._orders.targets.work(self._read_marks(now_ns), now_ns))
 
     def _schedule_work(self) -> None:
         """Have targets that are not reached yet looked at when it is time to."""
-        due_ns, held = self._orders.due_ns, self._work_due
+        due_ns, held = self._orders.targets.due_ns, self._work_due
         if due_ns is None or (held is not None and held[0] <= due_ns):
             return
         if held is not None:
@@ -186,7 +187,7 @@ class OrderExecutor:
 
     def _schedule_check(self, now_ns: int) -> None:
         """Have equity looked at on the next round time, as long as it can move by itself."""
-        if self._is_check_due or not self._orders.wants_checks:
+        if self._is_check_due or not self._orders.rules.wants_checks:
             return
         self._is_check_due = True
         due_ns = (now_ns // self._check_ns + 1) * self._check_ns

@@ -4,8 +4,8 @@ from typing import Any, Protocol
 
 from bot.actors.inbox import Inbox, Stop
 from bot.core.calendar import NEVER, Key
+from bot.core.effects import Notice, Wish
 from bot.core.filters import FiltersTold
-from bot.core.orders import Notice, Wish
 from bot.domain.market import MarketSlab
 from bot.ports import Calendar, Cancelable
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from bot.actors.strategy_host import StrategyHost
 from bot.core.calendar import NEVER, Key
+from bot.core.effects import Notice, Wish
 from bot.core.filters import FiltersTold
 from bot.core.order import Order
-from bot.core.orders import Notice, Wish
 from bot.core.stops import Stops
 from bot.domain.account import Position
 from bot.domain.instrument import Instrument

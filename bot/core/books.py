@@ -10,7 +10,7 @@ from itertools import takewhile
 from bot.core.order import Order
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
-from bot.core.risk import Mark
+from bot.core.risk import Marks
 from bot.domain.account import ZERO, Position, Posting
 from bot.domain.errors import InvariantBroken
 from bot.domain.ledger import (
@@ -146,9 +146,11 @@ class Books:
         """Book a settlement; return the entries, none for a repeat.
 
         Raises:
-            InvariantBroken: of an instrument that is not traded.
+            InvariantBroken: of an instrument that is not traded, or the amount is no number.
         """
         self._know(funding.instrument, "funding")
+        if not funding.amount.is_finite():
+            raise InvariantBroken(f"funding {funding.funding_id}: the amount is {funding.amount}")
         if funding.funding_id in self._settled:
             return []
         self._settled.add(funding.funding_id)
@@ -216,7 +218,7 @@ class Books:
             self._protections.deposit(made.amount, now_ns)
         return [TransferBooked(ts_ns=now_ns, transfer=made, postings=postings)]
 
-    def mark(self, marks: Mapping[str, Mark | None], now_ns: int) -> list[LedgerEntry]:
+    def mark(self, marks: Marks, now_ns: int) -> list[LedgerEntry]:
         """Return the entry of what the account is worth, none where a held instrument has no price yet."""
         held = {name: marks.get(name) for name, p in self._portfolio.positions.items() if p.qty}
         prices = {name: mark.price for name, mark in held.items() if mark is not None}
@@ -235,7 +237,7 @@ class Books:
             )
         ]
 
-    def equity(self, marks: Mapping[str, Mark | None]) -> Decimal | None:
+    def equity(self, marks: Marks) -> Decimal | None:
         """Return cash and unrealized profit: None where a held instrument has no mark, NaN beyond all reckoning."""
         equity = self._portfolio.cash
         try:

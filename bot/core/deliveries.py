@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 import numpy as np
 
-from bot.core.orders import Notice, Wish
+from bot.core.effects import Notice, Wish
 from bot.core.submission.messages import HomeMessage
 from bot.core.submission.requests import LookUpWanted, Send
 from bot.domain.errors import DataError
@@ -36,7 +36,6 @@ from bot.domain.market import (
 from bot.domain.orders import Action
 
 FORMAT = 1
-NOTE_BYTES_MAX = 1 << 26
 _KEPT = 256  # batches that a later note may name: both sides keep the last so many
 _LENGTH_BYTES = 4
 

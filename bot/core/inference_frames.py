@@ -32,7 +32,6 @@ _DECISION = struct.Struct("<HHIqq")
 _ANSWER = struct.Struct("<HHIq")
 ROWS_MAX = 4_096  # of one scale of one instrument in a request
 TOGETHER_MAX = 64  # of each, where a request holds those of several
-INSTRUMENTS_MAX = 64
 _RETURN_MAX = 3.0  # a log return beyond this is no forecast
 _ANSWER_MAX = 1e6
 

@@ -14,7 +14,7 @@ from bot.core.live_orders import LiveOrders
 from bot.core.order import Order
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
-from bot.core.risk import Book, Mark, worst_case_qty
+from bot.core.risk import Book, Marks, worst_case_qty
 from bot.core.stops import Stops, follow
 from bot.core.trading_state import Cause, Latch, TradingState, Why
 from bot.domain.account import ZERO, Position
@@ -223,7 +223,7 @@ class MoneyState:
             self.has_stops.add(event.instrument)  # until flat: what says that they are gone may be old
         return not now.is_like(held)
 
-    def book(self, instrument: str, marks: Mapping[str, Mark | None], now_ns: int, *, without: str = "") -> Book:
+    def book(self, instrument: str, marks: Marks, now_ns: int, *, without: str = "") -> Book:
         """Return the account as the gate wants to see it; `without` is an order not to count."""
         equity: Decimal | None = self.portfolio.cash
         others = ZERO

@@ -132,15 +132,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             qty = max(qty, asked.qty)
         return qty - self.filled_qty
 
-    @property
-    def coming_qty(self) -> Decimal:
-        """Return what is on its way if all goes as we asked; nothing of what still waits for its trigger."""
-        if not self.is_live or (self.request.trigger is not None and self.status is not Status.OPEN):
-            return Decimal(0)
-        asked = self.amend_requested
-        qty = self.qty if asked is None or asked.qty is None else asked.qty
-        return max(qty - self.filled_qty, Decimal(0))
-
 
 def ask_amendment(order: Order, amend: AmendOrder, now_ns: int) -> Order:
     """Return the order as it is once we have asked for `amend`."""

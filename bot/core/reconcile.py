@@ -21,6 +21,7 @@ from bot.domain.instrument import Side
 from bot.domain.orders import Leg
 from bot.domain.venue_records import OrderRecord, Origin, PositionRecord, WalletRecord
 
+_MS = 1_000_000
 _BALANCE_TOLERANCE = Decimal("1e-6")  # quote currency: what the venue rounds each booking to, summed over a day
 _ENTRY_TOLERANCE = Decimal("1e-8")  # a fraction: what the venue rounds an entry price to
 _COIN_TOLERANCE = Decimal("1e-8")  # of any other: they are booked as they are
@@ -34,6 +35,7 @@ class VenueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     open_orders: tuple[OrderRecord, ...]
     positions: tuple[PositionRecord, ...]  # an instrument that is not among them is flat
     wallet: WalletRecord | None = None
+    margin_mode: str = ""  # the venue's word; "" where it was not told
 
 
 class Remedy(StrEnum):
@@ -80,7 +82,8 @@ class Reconciler:
         self._positions: dict[str, tuple[tuple[Decimal, Decimal], int]] = {}  # differing: ours, theirs; since when
         self._balances: dict[str, tuple[Decimal, int]] = {}  # the same, by currency
         self._open_there: dict[str, int] = {}  # the same: orders that are open there alone
-        self._told: set[str] = set()  # foreign orders, and differences in coins that are not traded
+        self._told: set[str] = set()  # foreign orders
+        self._coins_told: set[str] = set()  # that differ, are not traded, and that a person has been told of
 
     def compare(
         self,
@@ -89,6 +92,7 @@ class Reconciler:
         *,
         in_flight: Sequence[str] = (),
         moved_ns: Mapping[str, int] | None = None,
+        ended_ns: Mapping[str, int] | None = None,
     ) -> list[Finding]:
         """Return what the two do not agree on.
 
@@ -97,14 +101,17 @@ class Reconciler:
             snapshot: the venue's.
             in_flight: client order ids with requests on their way or in doubt: what came of them is being found out.
             moved_ns: by instrument, when an execution was last booked.
+            ended_ns: by order, when it ended by the venue's clock: an answer from before that says nothing of it.
         """
-        found = self._orders(state, snapshot, frozenset(in_flight))
+        found = self._orders(state, snapshot, frozenset(in_flight), ended_ns or {})
         found += self._judge_positions(state, snapshot, moved_ns or {})
         if snapshot.wallet is not None:
             found += self._judge_wallet(state, snapshot, snapshot.wallet, moved_ns or {})
         return found
 
-    def _orders(self, state: MoneyState, snapshot: VenueSnapshot, in_flight: frozenset[str]) -> list[Finding]:
+    def _orders(
+        self, state: MoneyState, snapshot: VenueSnapshot, in_flight: frozenset[str], ended_ns: Mapping[str, int]
+    ) -> list[Finding]:
         found = []
         there: set[str] = set()
         before, self._open_there = self._open_there, {}
@@ -113,7 +120,7 @@ class Reconciler:
             order = state.orders.get(name) if name else None
             if order is not None:
                 there.add(name)
-                if not order.is_live:
+                if not order.is_live and ended_ns.get(name, 0) <= snapshot.at_ms * _MS:
                     since_ns = self._open_there[name] = before.get(name, snapshot.began_ns)
                     found.append(_open_there(order, record, is_old=self._is_old(since_ns, snapshot)))
             elif record.origin is Origin.USER or name:
@@ -217,6 +224,7 @@ class Reconciler:
             here, there = ours.get(currency, ZERO), theirs.get(currency, ZERO)
             is_cash, name = currency == self._currency, traded.get(currency, "")
             if abs(here - there) <= (_BALANCE_TOLERANCE if is_cash else _COIN_TOLERANCE):
+                self._coins_told.discard(currency)
                 continue
             if moved_ns.get(name, 0) > snapshot.began_ns - self._young_ns:
                 continue
@@ -233,10 +241,10 @@ class Reconciler:
                 remedy = Remedy.REDUCE_ACCOUNT
             elif name:
                 remedy = Remedy.HOLD_BACK
-            elif line in self._told:
+            elif currency in self._coins_told:
                 continue
             else:
-                self._told.add(line)
+                self._coins_told.add(currency)
                 remedy = Remedy.ALERT
             code = "BALANCE_DIFFERS" if is_cash else "POSITION_DIFFERS" if name else "COIN_DIFFERS"
             found.append(Finding(code=code, instrument=name, line=line, remedy=remedy))

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from bot.core.effects import EXECUTION, RISK
 from bot.core.money_state import MoneyState
 from bot.core.order import apply, ask_amendment
 from bot.core.submission.ids import parse_id
@@ -44,9 +45,6 @@ from bot.domain.ledger import (
     TransferBooked,
 )
 from bot.domain.orders import StopsChanged
-
-RISK = "risk"
-EXECUTION = "execution"
 
 
 class Restorer:

@@ -5,7 +5,7 @@ comparison is first seen to be finite: a NaN never slips through, and never stop
 NaN raises). The codes are documented in `docs/risk_codes.md`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, DecimalException
 from enum import StrEnum
@@ -95,6 +95,10 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     ts_ns: int
     bid: Decimal | None = None  # the best there are, where quotes are known
     ask: Decimal | None = None
+
+
+Marks = Mapping[str, Mark | None]
+"""The newest prices by instrument, None before the first."""
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,4 +109,4 @@ def test_a_strategys_own_cancel_ends_the_work_on_its_target() -> None:
     world.answer("cancel", order, 1)
     world.wait(60 * SECOND_NS)
     assert not world.live
-    assert not world.desk.orders.is_working(NAME)
+    assert not world.desk.orders.targets.is_working(NAME)

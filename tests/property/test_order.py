@@ -150,7 +150,7 @@ def test_a_conditional_order_in_any_order(qtys: list[int], more: int, is_cancele
     one, other = (fold(Order(request=request), shuffled(data, sent)) for _ in range(2))
     assert one == other
     assert one.status is (Status.FILLED if not more else Status.CANCELED if is_canceled else Status.OPEN)
-    assert one.coming_qty == one.remaining_qty == (more if one.status is Status.OPEN else 0)
+    assert one.remaining_qty == (more if one.status is Status.OPEN else 0)
 
 
 @given(
@@ -189,5 +189,5 @@ def test_whatever_comes_an_order_never_runs_backwards(qty: int, asked: int | Non
         is_answered = after.amend_requested is None
         assert after.status is not Status.FILLED or after.filled_qty == after.qty
         assert not (is_answered and after.filled_qty == after.qty) or after.status is Status.FILLED
-        assert Decimal(0) <= after.coming_qty <= after.remaining_qty <= most - after.filled_qty
+        assert Decimal(0) <= after.remaining_qty <= most - after.filled_qty
         order = after

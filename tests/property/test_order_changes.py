@@ -208,7 +208,7 @@ def test_no_limit_is_exceeded_whatever_crosses_what(data: st.DataObject, steps: 
         elif venue.untold:
             desk.event(venue.hear(draw(0, len(venue.untold) - 1)))
         assert venue.worst() <= MOST
-    portfolio: Portfolio = desk.orders._portfolio
+    portfolio: Portfolio = desk.orders.state.portfolio
     sides = {"cash": venue.cash, "positions": {NAME: venue.position}}
     assert differences(portfolio, **sides, untold=venue.untold) == []  # type: ignore[arg-type]
     while venue.untold:
@@ -216,5 +216,5 @@ def test_no_limit_is_exceeded_whatever_crosses_what(data: st.DataObject, steps: 
     assert portfolio.positions[NAME].qty == venue.position.qty
     assert differences(portfolio, **sides, untold=[]) == []  # type: ignore[arg-type]
     for name, order in venue.live.items():
-        known = desk.orders._orders[name]
+        known = desk.orders.state.orders[name]
         assert (known.is_live, known.qty, known.filled_qty) == (True, order.qty, order.filled)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.core.orders import Effects
+from bot.core.effects import Effects
 from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
 from bot.core.risk import Book, Denial, Mark, judge
 from bot.core.trading_state import ACCOUNT, Cause, Latch, TradingState, Why
@@ -163,7 +163,7 @@ LIMITED = ProtectionLimits(
 def test_what_leaves_is_what_the_state_allows(happens: Sequence[tuple[Any, ...]], flatten: bool) -> None:
     """Halted: no order, but a rule's that only reduces. Reducing: no order of which the position could grow."""
     desk = Desk(protections=replace(LIMITED, flatten_on_halt=flatten), cash="1000")
-    protections = desk.orders._protections
+    protections = desk.orders.state.protections
     open_orders: dict[str, SubmitOrder] = {}
     trade = 0
     for what, *how in happens:
@@ -180,7 +180,7 @@ def test_what_leaves_is_what_the_state_allows(happens: Sequence[tuple[Any, ...]]
             case "fill" | "canceled" if open_orders:
                 name = sorted(open_orders)[how[0] % len(open_orders)]
                 order = open_orders.pop(name)
-                held = desk.orders.position_qty(order.instrument)
+                held = desk.orders.state.position_qty(order.instrument)
                 qty = min(order.qty, abs(held)) if order.reduce_only and held * order.side.sign < 0 else order.qty
                 if what == "canceled" or (order.reduce_only and not held * order.side.sign < 0):
                     effects = desk.event(canceled(name, at_ns=desk.now_ns, instrument=order.instrument))
@@ -194,7 +194,7 @@ def test_what_leaves_is_what_the_state_allows(happens: Sequence[tuple[Any, ...]]
                 continue
             open_orders[command.client_order_id] = command
             hold = protections.hold(command.instrument)
-            held = desk.orders.position_qty(command.instrument)
+            held = desk.orders.state.position_qty(command.instrument)
             if hold is not None and hold.state is TradingState.HALTED:
                 assert flatten
                 assert command.reduce_only

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.core.checkpoint import capture, decode, encode, is_like, restore
+from bot.core.effects import Effects
 from bot.core.money_state import MoneyState
-from bot.core.orders import Effects
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
 from bot.core.restoring import Restorer

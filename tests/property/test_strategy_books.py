@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.checkpoint import capture, decode, encode
+from bot.core.effects import Effects
 from bot.core.execution.policy import ExecutionPolicy, Passive, Style
 from bot.core.execution.strategy_books import OUTSIDE, StrategyBooks
-from bot.core.orders import Effects
 from bot.core.portfolio import apply_fill
 from bot.core.restoring import Restorer
 from bot.domain.account import Position

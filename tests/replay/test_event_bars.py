@@ -13,7 +13,8 @@ from bot.core.bars import BarAggregator
 from bot.core.calendar import NEVER
 from bot.domain.errors import ConfigError
 from bot.domain.market import TradeBatch
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 from strategies.registry import make_strategy
 from tests.support.bars_reference import ReferenceTrade
 from tests.support.batches import INSTRUMENT, cut, trades_of

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from bot.core.effects import Effects, Wish
 from bot.core.execution.policy import MARKETABLE, ExecutionPolicy
-from bot.core.orders import ClientOrderIds, Effects, Orders, Wish
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
 from bot.core.risk import Mark, RiskLimits
+from bot.core.submission.ids import ClientOrderIds
 from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import LedgerEntry
 from bot.domain.orders import AccountEvent, Action, PlaceOrder, SubmitOrder, Target
@@ -103,7 +105,7 @@ class Desk:
     def event(self, event: AccountEvent) -> Effects:
         """Return what the venue's message brings about, and what is to be done for a target because of it."""
         effects = self._keep(self.orders.event(event, self.now_ns))
-        more = self.work() if self.orders.is_due(self.now_ns) else Effects()
+        more = self.work() if self.orders.targets.is_due(self.now_ns) else Effects()
         return Effects(
             record=effects.record + more.record,
             send=effects.send + more.send,
@@ -112,7 +114,7 @@ class Desk:
 
     def work(self) -> Effects:
         """Return what time brings about for targets that are not reached yet."""
-        return self._keep(self.orders.work(self.marks(), self.now_ns))
+        return self._keep(self.orders.targets.work(self.marks(), self.now_ns))
 
     def fill(self, order: SubmitOrder, *, trade: int | str = 1, qty: str | None = None, price: str = "100") -> Effects:
         """Return what an execution of the order brings about, all of it unless told how much."""
@@ -130,23 +132,23 @@ class Desk:
 
     def observe(self, *, is_check: bool = True) -> Effects:
         """Return what a look at the account's worth brings about."""
-        return self._keep(self.orders.observe(self.marks(), self.now_ns, is_check=is_check))
+        return self._keep(self.orders.rules.observe(self.marks(), self.now_ns, is_check=is_check))
 
     def halt(self, why: str = "the button") -> Effects:
         """Return what a person's halt brings about."""
-        return self._keep(self.orders.halt(why, marks=self.marks(), now_ns=self.now_ns))
+        return self._keep(self.orders.rules.halt(why, marks=self.marks(), now_ns=self.now_ns))
 
     def resume(self, why: str = "go on") -> Effects:
         """Return what a person's resumption brings about."""
-        return self._keep(self.orders.resume(why, self.now_ns))
+        return self._keep(self.orders.rules.resume(why, self.now_ns))
 
     def kill(self, why: str = "the switch") -> Effects:
         """Return what the kill switch brings about."""
-        return self._keep(self.orders.kill(why, marks=self.marks(), now_ns=self.now_ns))
+        return self._keep(self.orders.rules.kill(why, marks=self.marks(), now_ns=self.now_ns))
 
     def re_arm(self, why: str = "it is mended") -> Effects:
         """Return what arming it again brings about."""
-        return self._keep(self.orders.re_arm(why, self.now_ns))
+        return self._keep(self.orders.rules.re_arm(why, self.now_ns))
 
     def _keep(self, effects: Effects) -> Effects:
         self.record += effects.record

@@ -7,10 +7,15 @@ from bot.app.data_download import Wanted, download
 from bot.app.download_datasets import Downloaded
 from bot.store.market_store import MarketStore
 from bot.venues.bybit.history import BybitHistory
-from tests.support.bybit_history_server import HistoryServer
+from tests.support.bybit_history_server import DAY, HistoryServer, Market, utc_ms
 from tests.support.waits import NoWaiting
 
 MS = 1_000_000
+START = utc_ms("2024-03-01")
+NOW = START + 40 * DAY + 20_000
+KLINE = "/v5/market/kline"
+MARK = "/v5/market/mark-price-kline"
+FUNDING = "/v5/market/funding/history"
 
 
 def wanted_from(server: HistoryServer, store: Path, from_ms: int, to_ms: int | None, **more: Any) -> Wanted:
@@ -60,3 +65,10 @@ def stored(store: Path, kind: str, venue: str = "bybit-linear", symbol: str = "B
 def files(store: Path) -> dict[str, bytes]:
     """Return every file of a store, by its path."""
     return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
+
+
+def bars_of(market: Market, path: str, interval: str, from_ms: int, to_ms: int) -> dict[int, list[float]]:
+    """Return the truth, in the form of `stored`."""
+    truth = market.bars(path, interval, from_ms, to_ms)
+    unknown = [-1.0, -1.0] if path == KLINE else []
+    return {at: [float(text) for text in texts] + unknown for at, texts in truth.items()}

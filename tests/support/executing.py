@@ -5,9 +5,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from bot.core.effects import Effects
 from bot.core.execution.policy import ExecutionPolicy
 from bot.core.order import Order, Status
-from bot.core.orders import Effects
 from bot.core.risk import Denial
 from bot.domain.ledger import DoubtOpened, DoubtResolved, RiskDenied
 from bot.domain.orders import AmendOrder, AmendRejected, OrderAmended, OrderFilled, OrderType, SubmitOrder
@@ -44,7 +44,7 @@ class World:
     @property
     def position(self) -> Decimal:
         """Return what the account holds."""
-        return self.desk.orders.position_qty(NAME)
+        return self.desk.orders.state.position_qty(NAME)
 
     def aim(self, qty: int) -> None:
         """Wish for a target."""
@@ -148,7 +148,7 @@ class World:
         """Let time pass, and do what is due on the way."""
         end_ns = self.desk.now_ns + span_ns
         for _ in range(1_000):
-            due_ns = self.desk.orders.due_ns
+            due_ns = self.desk.orders.targets.due_ns
             if due_ns is None or due_ns > end_ns:
                 break
             self.desk.now_ns = max(self.desk.now_ns, due_ns)
@@ -171,6 +171,6 @@ class World:
                 else:
                     self.answer("fill", order, 9)
             self.wait(SECOND_NS)
-            if not self.live and not self.desk.orders.is_working(NAME):
+            if not self.live and not self.desk.orders.targets.is_working(NAME):
                 return
         raise AssertionError("it never comes to an end")

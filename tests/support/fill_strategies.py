@@ -8,7 +8,8 @@ from bot.core.durations import Duration, parse_duration
 from bot.domain.instrument import Side
 from bot.domain.orders import Exit, OrderFilled, PlaceOrder, SetStops, TimeInForce, Trigger
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class FillParams(StrategyParams):

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from bot.core.effects import Effects
 from bot.core.execution.policy import ExecutionPolicy
 from bot.core.order import Order, Status
-from bot.core.orders import Effects
 from bot.domain.orders import Leg, OrderFilled, OrderType, SubmitOrder
 from tests.support.executing import STEP, World
 from tests.support.money import NAME, canceled, filled
@@ -94,7 +94,7 @@ class HedgedWorld(World):
             self.tell()
         super().settle()
         held = self.legs[Leg.LONG] - self.legs[Leg.SHORT]
-        assert held == self.position == self.desk.orders.position_qty(NAME)
+        assert held == self.position == self.desk.orders.state.position_qty(NAME)
 
 
 def _other(leg: Leg) -> Leg:

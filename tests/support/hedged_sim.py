@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bot.core.orders import Wish
+from bot.core.effects import Wish
 from bot.core.submission.work import Work
 from bot.domain.answers import Answer, AnswerKind, Cause
 from bot.domain.instrument import Side

@@ -14,7 +14,8 @@ from bot.core.durations import parse_duration
 from bot.domain.instrument import Side
 from bot.domain.market import BarBatch
 from bot.ports import Actions
-from strategies.base import Bar, Forecast, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar, Forecast
 
 QUARTER_NS = parse_duration("15m")
 ONE = Decimal("0.1")

@@ -14,7 +14,7 @@ from bot.venues.bybit.account_stream import AccountStream
 from bot.venues.bybit.credentials import Credentials
 from bot.venues.bybit.hosts import host_of
 from bot.venues.bybit.login_session import Lost, Ready
-from bot.venues.bybit.private_session import TOPICS_FAST, PrivateSession, Told
+from bot.venues.bybit.private_session import TOPICS, PrivateSession, Told
 from bot.venues.bybit.rate_budget import RateBudget
 from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import RestClient
@@ -94,7 +94,7 @@ class Desk:
         clock, credentials = client._clock, Credentials(key=KEY, secret=SECRET)
         host = host_of("emulator", url=venue.http)
         self.streams = SessionSocket(
-            PrivateSession(credentials, client.venue_clock, topics=TOPICS_FAST, seed=1),
+            PrivateSession(credentials, client.venue_clock, topics=(*TOPICS, "execution.fast"), seed=1),
             host.private_path,
             clock=clock,
             on_effect=self._take,

@@ -11,7 +11,8 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from bot.core.orders import Orders, Wish
+from bot.core.effects import Wish
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.reconcile import VenueSnapshot
 from bot.core.risk import Mark, RiskLimits

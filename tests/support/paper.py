@@ -1,5 +1,6 @@
 """A real `bot paper` beside a real `bot emulator`, each a process of its own, for tests that kill one of them."""
 
+import errno
 import json
 import os
 import re
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+_ASK_S = 120.0  # a machine whose cores were lent to others answers late
 KEY, SECRET = "PAPERKEY00000001", "PAPERSECRET0000000000000001"
 
 _EMULATOR = """
-seed = 7
+seed = {seed}
+rate_limit_scale = {limits}
 log_level = "warning"
 [server]
 port = 0
@@ -141,10 +144,18 @@ class Emulator(Process):
     """`bot emulator`, on a free port."""
 
     def __init__(
-        self, directory: Path, *, speed: float = 4.0, more: str = "", seconds: float = 180.0, trades: int = 2_000_000
+        self,
+        directory: Path,
+        *,
+        speed: float = 4.0,
+        more: str = "",
+        seconds: float = 180.0,
+        trades: int = 2_000_000,
+        limits: int = 1,
+        seed: int = 7,
     ) -> None:
         config = directory / "emulator.toml"
-        text = _EMULATOR.format(speed=speed, key=KEY, secret=SECRET, trades=trades)
+        text = _EMULATOR.format(speed=speed, key=KEY, secret=SECRET, trades=trades, limits=limits, seed=seed)
         config.write_text(text + more, encoding="utf-8")
         super().__init__("emulator", "--config", str(config), cwd=directory)
         self.until("streams", seconds)
@@ -155,13 +166,13 @@ class Emulator(Process):
     def add_fault(self, **fields: Any) -> None:
         """Let something go wrong from now on."""
         request = urllib.request.Request(f"{self.url}/emulator/faults", json.dumps(fields).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=_ASK_S) as answer:
             assert answer.status == 200
 
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
         with urllib.request.urlopen(
-            urllib.request.Request(f"{self.url}/emulator/faults", method="DELETE"), timeout=10
+            urllib.request.Request(f"{self.url}/emulator/faults", method="DELETE"), timeout=_ASK_S
         ) as answer:
             assert answer.status == 200
 
@@ -172,16 +183,50 @@ class Paper(Process):
     def __init__(self, directory: Path, emulator: Emulator, *settings: str, more: str = "") -> None:
         self.ledger = directory / "ledger"
         config = directory / "paper.toml"
-        text = _PAPER.format(
-            out=directory / "runs", url=emulator.url, key=KEY, secret=SECRET, strategy=STRATEGY, ledger=self.ledger
-        )
-        config.write_text(text + more, encoding="utf-8")
+        config.write_text(_settings_of(directory, emulator) + more, encoding="utf-8")
         overrides = [word for each in settings for word in ("--set", each)]
         super().__init__("paper", "--config", str(config), *overrides, cwd=ROOT)
 
     def until_ready(self) -> None:
         """Return once it trades."""
         self.until("ready ")
+
+
+class PipedPaper(Process):
+    """`bot paper` whose settings are a pipe: it imports everything, and then waits for them until it may go on."""
+
+    def __init__(self, directory: Path, emulator: Emulator, name: str) -> None:
+        self._pipe = directory / f"{name}.toml"
+        os.mkfifo(self._pipe)
+        self._text = _settings_of(directory, emulator)
+        super().__init__("paper", "--config", str(self._pipe), cwd=ROOT)
+
+    def go_on(self, seconds: float) -> None:
+        """Let it read its settings."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                pipe = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # else it does not read yet
+                    raise
+                assert time.monotonic() < end, f"it does not read its settings within {seconds} s"
+                assert self.listen(0.01), f"it has gone: {self.said[-2000:]}"
+                continue
+            os.write(pipe, self._text.encode())
+            os.close(pipe)
+            return
+
+
+def _settings_of(directory: Path, emulator: Emulator) -> str:
+    return _PAPER.format(
+        out=directory / "runs",
+        url=emulator.url,
+        key=KEY,
+        secret=SECRET,
+        strategy=STRATEGY,
+        ledger=directory / "ledger",
+    )
 
 
 def bot(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
@@ -197,4 +242,4 @@ def bot(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[s
     )
 
 
-__all__: Sequence[str] = ["KEY", "SECRET", "Emulator", "Paper", "Process", "bot"]
+__all__: Sequence[str] = ["KEY", "SECRET", "Emulator", "Paper", "PipedPaper", "Process", "bot"]

@@ -13,7 +13,7 @@ from bot.app.balancing import balance_now
 from bot.app.switches import Switches
 from bot.app.trading import Trading
 from bot.core.balancing import Balance
-from bot.domain.operation import OperatorCommand, Phase
+from bot.domain.operation import Flatten, OperatorCommand, Phase
 from bot.emulator.exchange import Exchange
 from bot.emulator.faults import Fault
 from bot.emulator.server import Server
@@ -124,6 +124,22 @@ class PaperLoop:
         """Let time pass at the venue."""
         end_ns = self.clock.now_ns() + int(venue_seconds * SECOND)
         await self.until(lambda: self.clock.now_ns() >= end_ns, "time passes", seconds=venue_seconds)
+
+    async def until_flat(self, **limits: float) -> None:
+        """Have it close everything, and return once nothing is held, open or on its way: then it may be stopped."""
+        self.command(Flatten(why="the test ends"))
+        assert self.trading.view is not None
+        executor = self.trading.view._executor
+        state = executor.desk.orders.state
+        await self.until(
+            lambda: (
+                executor.is_settled
+                and not any(each.qty for each in state.portfolio.positions.values())
+                and not any(state.live.values())
+            ),
+            "it is flat",
+            **limits,
+        )
 
     def add_fault(self, **fields: Any) -> None:
         """Let something go wrong from now on; `for_s` limits it, in seconds at the venue."""

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from bot.core.durations import Duration, parse_duration
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class SwingingParams(StrategyParams):

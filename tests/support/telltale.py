@@ -14,7 +14,8 @@ import structlog
 from bot.core.durations import parse_duration
 from bot.domain.instrument import Side
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "plain": str,

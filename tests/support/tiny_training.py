@@ -113,12 +113,14 @@ def make_samples(config: ModelConfig, *, segment: int, rows: int = 280) -> Sampl
 
 @dataclass(kw_only=True)
 class Heard:
-    """What the trainer said; stops it after a step, if asked to."""
+    """What the trainer said; stops it after a step, or when it has asked so often, if asked to."""
 
     stop_after: int | None = None
+    stop_when_asked: int | None = None  # from 1 on
     steps: list[int] = field(default_factory=list)
     figures: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
     on_step: Callable[[int], None] = lambda step: None
+    asked: int = 0
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.figures.append((step, dict(values)))
@@ -131,6 +133,9 @@ class Heard:
         assert text
 
     def should_stop(self) -> bool:
+        self.asked += 1
+        if self.stop_when_asked is not None:
+            return self.asked >= self.stop_when_asked
         return self.stop_after is not None and bool(self.steps) and self.steps[-1] >= self.stop_after
 
 

@@ -9,11 +9,16 @@ import json
 import sqlite3
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 _PAGES_MAX = 200
+_TOO_OLD = 10002
+_ANSWER_S, _TRIES = 10.0, 60  # of a question: faults in force may lose what is answered to us, too
+
+Executions = dict[str, tuple[str, Decimal, Decimal, Decimal, str]]  # side, price, qty, fee and order id, by execution
 
 
 class Venue:
@@ -33,10 +38,9 @@ class Venue:
             "X-BAPI-RECV-WINDOW": "20000",
             "X-BAPI-SIGN": hmac.new(self._secret.encode(), text, hashlib.sha256).hexdigest(),
         }
-        with urllib.request.urlopen(
-            urllib.request.Request(f"{self._url}{path}?{query}", headers=headers), timeout=10
-        ) as got:
-            answer = json.loads(got.read())
+        answer = json.loads(_read(urllib.request.Request(f"{self._url}{path}?{query}", headers=headers)))
+        if answer["retCode"] == _TOO_OLD:  # the first tries were lost, and time has passed
+            return self.ask(path, **params)
         assert answer["retCode"] == 0, answer
         result: dict[str, Any] = answer["result"]
         return result
@@ -94,8 +98,18 @@ class Venue:
         return next(Decimal(coin["walletBalance"]) for coin in coins if coin["coin"] == "USDT")
 
     def _now_ms(self) -> int:
-        with urllib.request.urlopen(f"{self._url}/v5/market/time", timeout=10) as got:
-            return int(json.loads(got.read())["time"])
+        return int(json.loads(_read(urllib.request.Request(f"{self._url}/v5/market/time")))["time"])
+
+
+def _read(question: urllib.request.Request) -> bytes:
+    """Return the answer to a question that may be asked again."""
+    for _ in range(_TRIES - 1):
+        with suppress(TimeoutError), urllib.request.urlopen(question, timeout=_ANSWER_S) as got:
+            body: bytes = got.read()
+            return body
+    with urllib.request.urlopen(question, timeout=_ANSWER_S) as got:
+        last: bytes = got.read()
+        return last
 
 
 class Ledger:
@@ -160,6 +174,14 @@ class Ledger:
             "select after from trading_states where cause = 'kill' order by seq desc limit 1"
         ).fetchone()
         return row is not None and row[0] == "halted"
+
+    def last_seq(self) -> int:
+        """Return the number of the newest entry."""
+        return int(self._file.execute("select coalesce(max(seq), 0) from journal").fetchone()[0])
+
+    def unanswered(self) -> int:
+        """Return how many orders the venue had not answered when the newest entry was written."""
+        return int(self._file.execute("select count(*) from orders where status = 'submitted'").fetchone()[0])
 
     def sent_since(self, ts_ns: int) -> int:
         """Return how many orders were intended since."""

@@ -8,7 +8,8 @@ from bot.core.durations import Duration, parse_duration
 from bot.domain.instrument import Side
 from bot.domain.orders import OrderFilled
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 _TURNS = (1, -1, -2, 1, 2, 0, -1, 0)  # of the quantity
 

@@ -11,7 +11,8 @@ from bot.domain.instrument import Side
 from bot.domain.ledger import RiskDenied
 from bot.domain.orders import AccountEvent, Action, Exit, OrderFilled, PositionCut, Trigger
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class LadderParams(StrategyParams):

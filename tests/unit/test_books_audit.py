@@ -19,7 +19,7 @@ def entries() -> list[LedgerEntry]:
     assert isinstance(order, SubmitOrder)
     desk.fill(order)
     desk.event(funding_paid("-0.7"))
-    assert desk.orders.position_qty(NAME) == 3
+    assert desk.orders.state.position_qty(NAME) == 3
     return desk.record
 
 

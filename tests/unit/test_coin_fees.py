@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from bot.core.checkpoint import capture, decode, encode, restore
+from bot.core.effects import Wish
 from bot.core.money_state import MoneyState
-from bot.core.orders import Orders, Wish
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
 from bot.core.reconcile import VenueSnapshot

@@ -19,8 +19,8 @@ from bot.actors.recorded import WORDS
 from bot.actors.strategy import Begin, Wake
 from bot.app.verify import is_same_slab
 from bot.core.deliveries import Codec, Head, Heard, Note, Told, Verb, join, split
+from bot.core.effects import Notice, Wish
 from bot.core.order import Order
-from bot.core.orders import Notice, Wish
 from bot.core.reconcile import VenueSnapshot
 from bot.core.submission.messages import (
     AccountCompared,

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from bot.core.checkpoint import capture, decode, encode
+from bot.core.effects import Effects, Wish
 from bot.core.execution.policy import AtEnd, ExecutionPolicy, Passive, Slices, Style
 from bot.core.execution.schedule import spread
-from bot.core.orders import Effects, Orders, Wish
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.restoring import Restorer
 from bot.core.risk import Denial, Mark
@@ -51,7 +52,7 @@ class Quotes:
         """Return what is done when so many seconds have passed."""
         self.desk.now_ns += int(after_s * SECOND_NS)
         mark = Mark(price=dec(100), ts_ns=self.desk.now_ns, bid=self.bid, ask=self.ask)
-        return self.desk.orders.work({NAME: mark}, self.desk.now_ns)
+        return self.desk.orders.targets.work({NAME: mark}, self.desk.now_ns)
 
 
 def order_of(effects: Effects) -> SubmitOrder:
@@ -81,16 +82,16 @@ def test_the_last_fill_ends_a_target_at_the_market_and_an_earlier_one_or_another
     desk = Desk()
     order = order_of(desk.target("2"))
     desk.fill(order, qty="1", trade=1)
-    assert desk.orders.is_working(NAME)
+    assert desk.orders.targets.is_working(NAME)
     desk.orders.event(filled(order.client_order_id, qty="1", trade=2), desk.now_ns)
-    assert not desk.orders.is_working(NAME)
-    assert not desk.orders.is_due(desk.now_ns)
+    assert not desk.orders.targets.is_working(NAME)
+    assert not desk.orders.targets.is_due(desk.now_ns)
     first, second = order_of(desk.target("3")), order_of(desk.target("4"))
     desk.orders.event(filled(first.client_order_id, qty="1", trade=3), desk.now_ns)
-    assert desk.orders.is_working(NAME)
+    assert desk.orders.targets.is_working(NAME)
     desk.orders.event(filled(second.client_order_id, qty="1", trade=4), desk.now_ns)
     assert desk.work().send == []  # of two orders it is for a look to say that both are done
-    assert not desk.orders.is_working(NAME)
+    assert not desk.orders.targets.is_working(NAME)
 
 
 def test_a_passive_order_rests_a_tick_from_the_last_price_where_no_quotes_are_known() -> None:
@@ -158,7 +159,7 @@ def test_a_passive_entry_may_be_given_up_and_that_is_told() -> None:
     (denied,) = [entry for entry in effects.record if isinstance(entry, RiskDenied)]
     assert denied.code == Denial.TARGET_DROPPED
     assert effects.publish[-1].event is denied
-    assert not desk.orders.is_working(NAME)
+    assert not desk.orders.targets.is_working(NAME)
 
 
 def test_turning_over_goes_by_way_of_flat_and_the_exit_can_only_reduce() -> None:

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from bot.core.portfolio import apply_fill
 from bot.domain.account import Position
 from bot.domain.instrument import Side
-from strategies.base import Bar
 from strategies.exits import (
     ExitParams,
     Exits,
@@ -22,6 +21,7 @@ from strategies.exits import (
     time_exit,
     trailing_stop,
 )
+from strategies.inputs import Bar
 from tests.support.bars_reference import ReferenceBar
 from tests.support.batches import INSTRUMENT, bars_of
 from tests.support.money import dec, filled

@@ -11,8 +11,8 @@ from bot.domain.errors import ConfigError
 from bot.domain.instrument import Side
 from bot.domain.ledger import RiskDenied
 from bot.domain.orders import OrderFilled, PlaceOrder, PositionCut, SetStops
-from strategies.base import Bar
 from strategies.exits import ExitParams, Exits
+from strategies.inputs import Bar
 from tests.support.bars_reference import ReferenceBar
 from tests.support.batches import INSTRUMENT, bars_of
 from tests.support.money import dec, filled

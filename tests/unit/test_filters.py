@@ -18,9 +18,9 @@ from bot.venues.bybit.stream_effects import Alert
 from strategies.registry import make_strategy
 from tests.support.emulator import BTC as LISTED
 from tests.support.emulator import SECOND
+from tests.support.live_bench import Bench
 from tests.support.market_sim import Simulation, Venue
 from tests.support.money import BTC, NAME
-from tests.unit.test_live_desk import Bench
 
 
 def told(bench: Bench, status: str = "Trading", **filters: str) -> list[tuple[str, str]]:

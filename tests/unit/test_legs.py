@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from bot.core.checkpoint import capture, decode, encode, restore
+from bot.core.effects import Effects
 from bot.core.execution.legs import must_wait, on_leg
 from bot.core.money_state import MoneyState
 from bot.core.order import Order, Status
-from bot.core.orders import Effects
 from bot.core.portfolio import Portfolio
 from bot.core.protections import ProtectionLimits, Protections
 from bot.core.restoring import Restorer
@@ -59,7 +59,7 @@ def held(qty: str) -> Desk:
     desk = Desk(is_hedged=True)
     if dec(qty):
         fill(desk, desk.target(qty))
-    assert desk.orders.position_qty(NAME) == dec(qty)
+    assert desk.orders.state.position_qty(NAME) == dec(qty)
     return desk
 
 
@@ -81,8 +81,8 @@ def test_targets(before: str, wanted: str, first: Sent | None, second: Sent | No
         assert sent(effects) == ([] if second is None else [second])
         if second is not None:
             fill(desk, effects)
-    assert desk.orders.position_qty(NAME) == dec(wanted)
-    assert not desk.orders.is_working(NAME)
+    assert desk.orders.state.position_qty(NAME) == dec(wanted)
+    assert not desk.orders.targets.is_working(NAME)
 
 
 def test_the_other_leg_waits_for_every_part_of_the_close() -> None:
@@ -161,7 +161,7 @@ def test_a_target_is_not_reached_while_an_execution_is_owed() -> None:
     desk.fill(order, trade="a part", qty="0.5")
     desk.event(replace(canceled(order.client_order_id, at_ns=desk.now_ns), owed_qty=dec("0.4")))
     fill(desk, desk.target("0"))
-    assert desk.orders.position_qty(NAME) == 0
+    assert desk.orders.state.position_qty(NAME) == 0
     assert sent(desk.fill(order, trade="late", qty="0.4")) == [(SELL, "0.4", Leg.NET, False)]
 
 
@@ -191,7 +191,7 @@ def test_a_target_is_dropped_where_an_order_rests_on_the_other_leg() -> None:
     resting = desk.place(BUY, "1", "99")
     effects = desk.target("-1")
     assert denials(effects) == [Denial.OTHER_LEG]
-    assert not desk.orders.is_working(NAME)
+    assert not desk.orders.targets.is_working(NAME)
     assert any(resting.client_order_id in entry.detail for entry in effects.record if isinstance(entry, RiskDenied))
 
 
@@ -218,7 +218,7 @@ def test_what_flattens_goes_to_the_leg_that_is_held(qty: str, by: str) -> None:
         fill(desk, desk.target(dec(part) * (1 if dec(qty) > 0 else -1)))
     if by == "kill":
         desk.kill()
-    effects = desk.orders.close_position(NAME, "a person says so", marks=desk.marks(), now_ns=desk.now_ns)
+    effects = desk.orders.rules.close_position(NAME, "a person says so", marks=desk.marks(), now_ns=desk.now_ns)
     side, leg = (SELL, LONG) if dec(qty) > 0 else (BUY, SHORT)
     assert sent(effects) == [(side, "50", leg, True), (side, "50", leg, True), (side, "20", leg, True)]
 

@@ -1,231 +1,30 @@
-"""The live desk's decisions one by one: ids, what others do here, comparisons, protection, the kill switch."""
+"""The live desk's decisions one by one: what others do here, comparisons, protection, the kill switch."""
 
 from decimal import Decimal
-from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
-from bot.core.orders import Orders, Wish
-from bot.core.portfolio import Portfolio
-from bot.core.reconcile import VenueSnapshot
-from bot.core.risk import Denial, Mark
-from bot.core.submission.desk import LiveDesk
-from bot.core.submission.ids import ClientOrderIds, parse_id, taken
-from bot.core.submission.requests import Send, Subject, Terms
-from bot.core.submission.work import DeskPolicy, Work
+from bot.core.risk import Denial
+from bot.core.submission.requests import Subject, Terms
 from bot.domain.account_events import AccountUnsure, ExternalFill, ExternalOrder, TransferBooked
 from bot.domain.answers import Absent, Answer, AnswerKind, Cause, Found, Place
-from bot.domain.errors import ConfigError
 from bot.domain.instrument import Side
-from bot.domain.ledger import AlertRaised, DoubtResolved, ExternalFillBooked, IntentDropped, RiskDenied, StopsReported
+from bot.domain.ledger import DoubtResolved, ExternalFillBooked, IntentDropped, RiskDenied, StopsReported
 from bot.domain.ledger import TransferBooked as TransferEntry
 from bot.domain.orders import (
-    Action,
     CancelOpen,
     CancelOrder,
     ForeignKind,
-    OrderType,
-    PlaceOrder,
     SetStops,
     SubmitOrder,
-    TimeInForce,
 )
 from bot.domain.venue_records import (
     BookingRecord,
-    CoinRecord,
-    ExecutionKind,
-    ExecutionRecord,
-    OrderRecord,
-    OrderState,
-    Origin,
-    PositionRecord,
-    WalletRecord,
 )
-from tests.support.desk import LIMITS, NOW_NS
-from tests.support.money import BTC, NAME, SECOND_NS, accepted, canceled, filled
+from tests.support.desk import NOW_NS
+from tests.support.live_bench import MS, NOW_MS, Bench, alerts, execution, later, position, record, wallet_of
+from tests.support.money import NAME, SECOND_NS, accepted, canceled, filled
 from tests.support.venue_side import exit_at, stops_changed
-
-MS = 1_000_000
-NOW_MS = NOW_NS // MS
-
-
-class Bench:
-    """A live desk on a bench: what leaves it is kept, time is moved by hand."""
-
-    def __init__(self, terms: Terms | None = None, *, is_hedged: bool = False, **policy: Any) -> None:
-        instruments = {NAME: BTC}
-        orders = Orders(
-            instruments=instruments,
-            portfolio=Portfolio(instruments, "USDT"),
-            limits=LIMITS,
-            ids=ClientOrderIds(environment="l", epoch=3),
-            is_restorable=True,
-            is_hedged=is_hedged,
-        )
-        self.desk = LiveDesk(orders, terms or Terms(), environment="l", policy=DeskPolicy(**policy))
-        self.now_ns = NOW_NS
-        self.price = Decimal(100)
-        self.desk.deposit(Decimal(100_000), NOW_NS)
-
-    @property
-    def marks(self) -> dict[str, Mark | None]:
-        return {NAME: Mark(price=self.price, ts_ns=self.now_ns)}
-
-    def wish(self, action: Action) -> Work:
-        wish = Wish(
-            strategy="sma",
-            trigger="timer",
-            action=action,
-            bar_close_ns=None,
-            close_price=None,
-            position_qty=Decimal(0),
-            forecast=None,
-        )
-        return self.desk.wish(wish, self.marks, self.now_ns)
-
-    def place(self, side: Side = Side.BUY, qty: str = "1", limit: str | None = "100", **more: Any) -> Work:
-        price = None if limit is None else Decimal(limit)
-        return self.wish(PlaceOrder(instrument=NAME, side=side, qty=Decimal(qty), limit_price=price, **more))
-
-    def send(self, work: Work, wait_ns: int = 0) -> list[Send]:
-        """Make it durable, which takes so long; return what leaves."""
-        self.now_ns += wait_ns
-        going, self.more = self.desk.release(work.send, self.marks, self.now_ns)
-        return going
-
-    def hold(self, side: Side = Side.BUY, qty: str = "1") -> None:
-        """Come to hold a position."""
-        (send,) = self.send(self.place(side, qty, None))
-        assert isinstance(send.command, SubmitOrder)
-        fill = filled(send.command.client_order_id, trade=f"h{self.now_ns}", qty=qty, side=side, at_ns=self.now_ns)
-        self.desk.told(fill, self.now_ns)
-
-    def snapshot(self, **more: Any) -> VenueSnapshot:
-        about: dict[str, Any] = {"at_ms": NOW_MS, "began_ns": self.now_ns, "open_orders": (), "positions": ()}
-        return VenueSnapshot(**(about | more))
-
-
-def later(snapshot: VenueSnapshot, seconds: int = 2) -> VenueSnapshot:
-    """Return the same, asked for so much later."""
-    return replace(snapshot, began_ns=snapshot.began_ns + seconds * SECOND_NS)
-
-
-def alerts(work: Work) -> list[str]:
-    return [entry.code for entry in work.record if isinstance(entry, AlertRaised)]
-
-
-def record(name: str, **more: Any) -> OrderRecord:
-    about: dict[str, Any] = {
-        "market": "linear",
-        "client_order_id": name,
-        "venue_order_id": f"v-{name}",
-        "instrument": NAME,
-        "side": Side.BUY,
-        "state": OrderState.OPEN,
-        "order_type": OrderType.LIMIT,
-        "time_in_force": TimeInForce.GTC,
-        "qty": Decimal(1),
-        "limit_price": Decimal(100),
-        "trigger_price": None,
-        "reduce_only": False,
-        "filled_qty": Decimal(0),
-        "filled_value": None,
-        "origin": Origin.USER,
-        "created_ms": NOW_MS,
-        "updated_ms": NOW_MS,
-    }
-    return OrderRecord(**(about | more))
-
-
-def wallet_of(cash: str) -> WalletRecord:
-    coin = CoinRecord(
-        currency="USDT",
-        wallet_balance=Decimal(cash),
-        equity=Decimal(cash),
-        unrealized_pnl=Decimal(0),
-        locked=Decimal(0),
-        borrowed=Decimal(0),
-    )
-    return WalletRecord(
-        market="",
-        total_equity_usd=None,
-        available_usd=None,
-        initial_margin_usd=None,
-        maintenance_margin_usd=None,
-        coins=(coin,),
-    )
-
-
-def position(qty: str, **more: Any) -> PositionRecord:
-    about: dict[str, Any] = {
-        "market": "linear",
-        "instrument": NAME,
-        "mode_index": 0,
-        "qty": Decimal(qty),
-        "entry_price": None,
-        "mark_price": None,
-        "leverage": None,
-        "liquidation_price": None,
-        "take_profit": None,
-        "stop_loss": None,
-        "trailing_distance": None,
-        "is_reduce_only": False,
-        "status": "Normal",
-        "seq": 1,
-        "updated_ms": NOW_MS,
-    }
-    return PositionRecord(**(about | more))
-
-
-def execution(trade_id: str = "x1", **more: Any) -> ExecutionRecord:
-    about: dict[str, Any] = {
-        "market": "linear",
-        "trade_id": trade_id,
-        "client_order_id": "",
-        "venue_order_id": "v9",
-        "instrument": NAME,
-        "side": Side.SELL,
-        "kind": ExecutionKind.TRADE,
-        "price": Decimal(101),
-        "qty": Decimal("0.5"),
-        "fee": Decimal("0.1"),
-        "fee_currency": "USDT",
-        "fee_rate": None,
-        "is_maker": False,
-        "order_type": None,
-        "order_qty": None,
-        "order_price": None,
-        "leaves_qty": None,
-        "origin": Origin.USER,
-        "executed_ms": NOW_MS,
-    }
-    return ExecutionRecord(**(about | more))
-
-
-# --- ids --------------------------------------------------------------------------------------------------------------
-
-
-def test_ids_tell_what_they_are_and_go_on_beyond_all_that_is_known() -> None:
-    ids = ClientOrderIds(environment="l", epoch=7)
-    first, _ = ids.next("a.strange name/of many")
-    parsed = parse_id(first)
-    assert parsed is not None
-    assert (parsed.environment, parsed.epoch, parsed.count) == ("l", 7, 1)
-    assert len(first) == 30
-    ledger, venue = [first], ["l000009-sma_________-000000040", "somebody-else", "t000050-sma_________-000900000"]
-    assert taken(ledger + venue, environment="l") == (9, 1_040)
-    assert taken(["mine"], environment="l") == (0, 0)
-    later, number = ClientOrderIds(environment="l", epoch=10, count=1_040).next("sma")
-    assert number == 1_041
-    assert later not in (*ledger, *venue)
-
-
-@pytest.mark.parametrize("wrong", [{"environment": "L", "epoch": 1}, {"environment": "l", "epoch": 10**6}])
-def test_ids_that_would_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        ClientOrderIds(**wrong)
-
 
 # --- sending ----------------------------------------------------------------------------------------------------------
 
@@ -365,7 +164,7 @@ def test_an_order_that_comes_to_life_after_all_is_canceled_and_the_instrument_ha
     assert bench.desk.submissions.journal.margin_ms == 9_000  # half as much again as the 6 s seen
     bench.desk.told(filled(name, trade="z", at_ns=late_ns), late_ns)
     bench.desk.told(canceled(name, at_ns=late_ns), late_ns)
-    assert bench.desk.orders.position_qty(NAME) == 1
+    assert bench.desk.orders.state.position_qty(NAME) == 1
 
 
 # --- others on the account --------------------------------------------------------------------------------------------
@@ -420,7 +219,7 @@ def test_a_fill_of_an_order_that_nobody_knows_is_money_all_the_same() -> None:
     work = bench.desk.told(filled("l000001-sma_________-000000005", trade="q", at_ns=NOW_NS), bench.now_ns)
     assert alerts(work) == ["CONTRADICTION"]
     assert work.reconcile
-    assert bench.desk.orders.position_qty(NAME) == 1
+    assert bench.desk.orders.state.position_qty(NAME) == 1
 
 
 def test_an_unsure_stream_closes_the_door_until_the_next_comparison() -> None:
@@ -493,6 +292,22 @@ def test_an_order_that_stays_open_there_alone_halts_the_instrument() -> None:
     assert bench.desk.reconcile(snapshot, bench.now_ns).look_up
     assert alerts(bench.desk.reconcile(later(snapshot, 1), bench.now_ns)) == []
     assert alerts(bench.desk.reconcile(later(snapshot), bench.now_ns)) == ["OPEN_THERE_ALONE"]
+
+
+def test_answers_from_before_an_order_ended_say_nothing_of_it_however_late_they_come() -> None:
+    bench = Bench()
+    (send,) = bench.send(bench.place())
+    assert isinstance(send.command, SubmitOrder)
+    name = send.command.client_order_id
+    bench.desk.told(accepted(name, at_ns=NOW_NS), bench.now_ns)
+    stale = bench.snapshot(open_orders=(record(name),))
+    bench.desk.told(canceled(name, at_ns=stale.at_ms * 1_000_000 + 4 * SECOND_NS), bench.now_ns)
+    for answer in (stale, replace(later(stale), at_ms=stale.at_ms + 2_000)):
+        work = bench.desk.reconcile(answer, bench.now_ns)
+        assert not work.look_up
+        assert alerts(work) == []
+    fresh = replace(later(stale, 4), at_ms=stale.at_ms + 4_001)
+    assert [wanted.client_order_id for wanted in bench.desk.reconcile(fresh, bench.now_ns).look_up] == [name]
 
 
 def test_an_order_with_our_name_that_the_ledger_does_not_know_halts_the_instrument() -> None:
@@ -576,10 +391,10 @@ def test_the_kill_switch_stops_even_what_is_durable_and_only_the_host_opens_it()
     assert resting.command.client_order_id in canceled_ids
     assert bench.send(work) == []
     bench.desk.resume("a message from afar", bench.now_ns)
-    assert bench.desk.orders.is_killed
+    assert bench.desk.orders.rules.is_killed
     assert bench.place().send == []
     bench.desk.re_arm("at the host", bench.now_ns)
-    assert not bench.desk.orders.is_killed
+    assert not bench.desk.orders.rules.is_killed
     assert len(bench.place().send) == 1
 
 
@@ -592,5 +407,5 @@ def test_a_killed_bot_starts_killed_and_cancels() -> None:
     again.desk.orders.state.portfolio.cash = Decimal(0)
     again.desk.restore(entries)
     work = again.desk.recover(again.now_ns)
-    assert again.desk.orders.is_killed
+    assert again.desk.orders.rules.is_killed
     assert work.cancel_all == [NAME]

@@ -13,9 +13,10 @@ from bot.domain.instrument import Side
 from bot.domain.ledger import StopsReported
 from bot.domain.orders import ChangeStops, Leg, OrderCanceled, OrderType, SetStops, StopsChanged, SubmitOrder, Target
 from bot.domain.venue_records import OrderState, PositionRecord
+from tests.support.desk import NOW_NS
+from tests.support.live_bench import MS, NOW_MS, Bench, alerts, execution, later, position, record, wallet_of
 from tests.support.money import NAME, SECOND_NS, accepted, canceled, filled
 from tests.support.venue_side import exit_at
-from tests.unit.test_live_desk import MS, NOW_MS, NOW_NS, Bench, alerts, execution, later, position, record, wallet_of
 
 LOST = Answer(kind=AnswerKind.UNKNOWN, cause=Cause.NETWORK, code="timeout", recv_ns=0)
 LONG, SHORT = Leg.LONG, Leg.SHORT
@@ -85,7 +86,7 @@ def test_a_hand_that_opens_the_other_leg_is_booked_told_and_compared() -> None:
     assert work.reconcile
     assert is_halted(bench)
     bench.now_ns += 9 * SECOND_NS
-    assert bench.desk.orders.position_qty(NAME) == 0
+    assert bench.desk.orders.state.position_qty(NAME) == 0
     snapshot = bench.snapshot(
         positions=(
             position("1", mode_index=1, entry_price=Decimal(100)),
@@ -176,7 +177,7 @@ def test_an_exit_of_the_leg_that_is_gone_is_an_orphan() -> None:
     assert bench.desk.reconcile(snapshot, bench.now_ns).send == []
     bench.hold(Side.SELL)
     bench.hold(Side.SELL)
-    assert bench.desk.orders.position_qty(NAME) == -1
+    assert bench.desk.orders.state.position_qty(NAME) == -1
     bench.now_ns += 9 * SECOND_NS
     snapshot = bench.snapshot(open_orders=(resting,), positions=legs("0", "1"))
     (send,) = bench.desk.reconcile(snapshot, bench.now_ns).send
@@ -249,7 +250,7 @@ def test_an_opening_in_doubt_keeps_its_own_leg_and_the_other_from_being_opened()
     assert work.send == []
     name = command(opening).client_order_id
     bench.desk.told(filled(name, trade="o", side=Side.SELL, at_ns=bench.now_ns), bench.now_ns)
-    assert bench.desk.orders.position_qty(NAME) == -1
+    assert bench.desk.orders.state.position_qty(NAME) == -1
     (send,) = bench.send(bench.wish(Target(instrument=NAME, qty=Decimal(1))))
     assert (command(send).side, command(send).leg, command(send).reduce_only) == (Side.BUY, SHORT, True)
 

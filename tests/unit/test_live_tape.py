@@ -49,6 +49,16 @@ def bars_read(directory: Path) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+def test_rows_that_come_one_by_one_are_kept_together(tmp_path: Path) -> None:
+    """Thousands of tables of one row took 8 KiB of memory each, for hours, before they had a file of their own."""
+    parts = TapeParts(tmp_path, "tape")
+    for number in range(20):
+        parts.write([rows_of("AAA", number, 1)], [rows_of("AAA", number + 1, 1)])
+    assert parts._kept is not None
+    assert {column.num_chunks for column in parts._kept.columns} == {1}
+    assert [minute for minute, _ in bars_read(tmp_path)["AAA"]] == list(range(21))
+
+
 @pytest.mark.parametrize("part_rows", [3, 4096])
 def test_at_any_moment_it_reads_as_all_that_was_written(tmp_path: Path, part_rows: int) -> None:
     """Each bar once, the last word of it counts; files are merged under the reader; the end makes one file."""

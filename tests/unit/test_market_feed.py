@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bot.actors.inbox import Inbox, Stop
-from bot.actors.market_feed import MarketFeed, QuoteShelf
+from bot.actors.market_feed import MarketFeed
+from bot.actors.quote_watch import QuoteWatch
+from bot.core.submission.messages import QuoteTold
 from bot.domain.market import MarketUpdate, QuoteBatch, TradeBatch, TradeHole, is_same
 from tests.support.emulator import BTC
 
@@ -84,8 +86,10 @@ async def test_watchers_hear_first_and_of_all() -> None:
     assert [m for m in await inbox.take() if isinstance(m, int)] == [1]
 
 
-def test_only_quotes_are_conflated_and_it_is_counted() -> None:
-    def quotes(*bids: int) -> QuoteBatch:
+def test_of_quotes_only_the_newest_is_told_and_only_where_it_is_another() -> None:
+    """Quotes alone are conflated: whoever minds orders is told the newest of an update, once."""
+
+    def quotes(*bids: int, spread: int = 1) -> QuoteBatch:
         column = np.array(bids, dtype=np.int64)
         return QuoteBatch(
             instrument=BTC,
@@ -94,16 +98,17 @@ def test_only_quotes_are_conflated_and_it_is_counted() -> None:
             known_ns=column,
             bid_ticks=column,
             bid_steps=column,
-            ask_ticks=column + 1,
+            ask_ticks=column + spread,
             ask_steps=column,
         )
 
-    shelf = QuoteShelf()
-    shelf(update(quotes=quotes(1, 2, 3)))
-    shelf(update(1))
-    shelf(update(quotes=quotes(4)))
-    newest = shelf.take(KEY)
-    assert newest is not None
-    assert newest.bid_ticks.tolist() == [4]
-    assert shelf.conflated == 3
-    assert shelf.take(KEY) is None
+    told: list[QuoteTold] = []
+    watch = QuoteWatch(told.append)
+    watch(update(quotes=quotes(1, 2, 3)))
+    watch(update(1))
+    watch(update(quotes=quotes(4, 3)))
+    watch(update(quotes=quotes(4)))
+    watch(update(quotes=quotes(5, spread=-1)))  # crossed: nobody knows the best
+    prices = [(each.bid, each.ask) for each in told]
+    assert prices == [(BTC.price(3), BTC.price(4)), (BTC.price(4), BTC.price(5)), (None, None)]
+    assert {each.instrument for each in told} == {BTC.name}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.equity import ProfitCurve
@@ -234,6 +234,7 @@ def test_funding_at_the_instant_of_a_flip_belongs_to_the_position_it_was_paid_on
     ),
     payments=st.lists(st.tuples(st.integers(1, 500), st.integers(-9, 9), st.integers(-50, 50)), max_size=5),
 )
+@settings(deadline=None)
 def test_round_trips_add_up_to_the_change_in_equity(
     orders: list[tuple[int, str, int, int]], payments: list[tuple[int, int, int]]
 ) -> None:

@@ -11,8 +11,8 @@ from bot.domain.answers import Absent, Answer, AnswerKind, Cause, Place
 from bot.domain.ledger import DoubtResolved, LookUpMade, OrderReported
 from bot.domain.orders import Action, AmendOpen, CancelOpen, OrderCanceled, SubmitOrder
 from bot.store.request_audit import check_requests
+from tests.support.live_bench import MS, Bench, alerts
 from tests.support.money import NAME, SECOND_NS, accepted, filled
-from tests.unit.test_live_desk import MS, Bench, alerts
 
 LOST = Answer(kind=AnswerKind.UNKNOWN, cause=Cause.NETWORK, code="timeout", recv_ns=0)
 EVERYWHERE = (Place.OPEN, Place.HISTORY, Place.EXECUTIONS)
@@ -124,7 +124,7 @@ def test_a_fill_that_comes_late_is_booked_all_the_same() -> None:
     bench.doubt(CancelOpen(instrument=NAME, client_order_id=bench.name))
     bench.look(20)
     bench.desk.told(filled(bench.name, trade="late", qty="1", at_ns=bench.now_ns), bench.now_ns)
-    assert bench.desk.orders.position_qty(NAME) == 1
+    assert bench.desk.orders.state.position_qty(NAME) == 1
 
 
 def test_the_audit_wants_the_evidence() -> None:

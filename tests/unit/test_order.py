@@ -251,11 +251,10 @@ def test_a_trigger_after_the_end_is_no_news(event: OrderEvent) -> None:
     assert apply(done, triggered()) is done
 
 
-def test_what_waits_for_its_trigger_is_not_coming() -> None:
-    """It may still fill, so it counts in the worst case; it may also never be triggered."""
+def test_what_waits_for_its_trigger_may_still_fill() -> None:
+    """It counts in the worst case, though it may never be triggered."""
     waiting = IN_STATUS[Status.WAITING]
-    assert (waiting.remaining_qty, waiting.coming_qty, CONDITIONAL.coming_qty) == (3, 0, 0)
-    assert apply(waiting, triggered()).coming_qty == 3
+    assert waiting.remaining_qty == 3
 
 
 # --- amendments -------------------------------------------------------------------------------------------------------
@@ -279,9 +278,9 @@ LIMIT = apply(Order(request=submit(qty="3", limit="100")), accepted())
 def test_what_we_asked_is_kept_apart_from_what_the_venue_said() -> None:
     """Until the answer nothing has changed, and of old and new total the larger may still fill."""
     up, down = asked(LIMIT, qty="5"), asked(LIMIT, qty="2")
-    assert [(order.qty, order.remaining_qty, order.coming_qty) for order in (up, down)] == [(3, 5, 5), (3, 3, 2)]
+    assert [(order.qty, order.remaining_qty) for order in (up, down)] == [(3, 5), (3, 3)]
     up, down = apply(up, amended(qty="5", limit="100", at_ns=11)), apply(down, amended(qty="2", limit="100", at_ns=11))
-    assert [(order.qty, order.remaining_qty, order.coming_qty) for order in (up, down)] == [(5, 5, 5), (2, 2, 2)]
+    assert [(order.qty, order.remaining_qty) for order in (up, down)] == [(5, 5), (2, 2)]
     assert up.amend_requested is down.amend_requested is None
     assert up.request == LIMIT.request
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot.core.books import differences
-from bot.core.orders import Effects
+from bot.core.effects import Effects
 from bot.core.portfolio import Portfolio, apply_fill
 from bot.core.protections import ProtectionLimits, Window
 from bot.core.risk import Denial
@@ -20,7 +20,6 @@ from bot.domain.ledger import (
     OrderIntended,
     OrderReported,
     PositionCutBooked,
-    RiskDenied,
     StopsIntended,
     TradingStateChanged,
 )
@@ -38,6 +37,7 @@ from bot.domain.orders import (
     SubmitOrder,
 )
 from tests.support.desk import LIMITS, Desk
+from tests.support.effects import denial, kinds
 from tests.support.money import BTC, ETH, HOUR_NS, NAME, SECOND_NS, accepted, canceled, dec, filled, funding_paid
 from tests.support.venue_side import (
     adjusted,
@@ -52,24 +52,9 @@ from tests.support.venue_side import (
 )
 
 
-def kinds(effects: Effects) -> list[str]:
-    """Return what is recorded, in order."""
-    return [type(entry).__name__ for entry in effects.record]
-
-
 def told(effects: Effects) -> list[str]:
     """Return what the strategy is told has happened."""
     return [type(notice.event).__name__ for notice in effects.publish if notice.event is not None]
-
-
-def denial(effects: Effects) -> str:
-    """Return the code of the denial, with which nothing is sent."""
-    assert effects.send == []
-    assert kinds(effects) == ["DecisionMade", "RiskDenied"]
-    assert told(effects) == ["RiskDenied"]
-    denied = effects.record[-1]
-    assert isinstance(denied, RiskDenied)
-    return denied.code
 
 
 def amend_wish(order: SubmitOrder, **asked: str) -> AmendOpen:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot.app.limits import protection_limits, risk_limits
-from bot.core.orders import Effects
+from bot.core.effects import Effects
 from bot.core.protections import Ladder, ProtectionLimits, Protections, Window
 from bot.core.risk import Denial
 from bot.core.trading_state import ACCOUNT, TradingState
@@ -199,7 +199,7 @@ def test_a_part_of_an_exit_is_no_end() -> None:
     assert states(desk.fill(desk.place(Side.SELL, qty="3", limit="100"), trade=3).record) == [
         (NAME, "cooldown", "reducing")
     ]
-    assert desk.orders.position_qty(NAME) == -2
+    assert desk.orders.state.position_qty(NAME) == -2
 
 
 def test_the_stop_guard_counts_losses_within_its_window() -> None:
@@ -241,7 +241,7 @@ def test_a_turn_shares_its_fee_by_quantity() -> None:
     effects = desk.event(filled(turn.client_order_id, trade="turn", side=Side.SELL, qty="3", price="102", fee="0.9"))
     (entry,) = [e for e in effects.record if isinstance(e, TradingStateChanged)]
     assert entry.value == dec("1.7")  # 2 less 0.3
-    net = desk.orders._protections._net[NAME]  # what nobody can see yet
+    net = desk.orders.state.protections._net[NAME]  # what nobody can see yet
     assert net == dec("-0.6")
 
 
@@ -335,7 +335,7 @@ def test_a_turn_is_cut_at_flat_while_reducing() -> None:
     assert codes(effects) == [Denial.REDUCING]
     (order,) = [c for c in effects.send if isinstance(c, SubmitOrder)]
     desk.fill(order, trade="out", price="90")
-    assert desk.orders.position_qty(NAME) == 0
+    assert desk.orders.state.position_qty(NAME) == 0
     assert codes(desk.target("-5")) == [Denial.REDUCING]
 
 
@@ -416,7 +416,7 @@ def test_a_strategy_called_risk_has_no_privilege() -> None:
 def test_resuming_lets_the_strategy_trade_again() -> None:
     desk = losing(price="80")
     desk.observe()
-    desk.orders.resume("looked into", desk.now_ns)
+    desk.orders.rules.resume("looked into", desk.now_ns)
     assert codes(desk.target("6")) == []
 
 

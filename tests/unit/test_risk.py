@@ -10,76 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.core.order import Order, apply
-from bot.core.risk import Book, Denial, Mark, RiskLimits, judge, worst_case_qty
-from bot.core.trading_state import ACCOUNT, Cause, Latch, TradingState, Why
+from bot.core.risk import Denial, RiskLimits, worst_case_qty
+from bot.core.trading_state import Cause
 from bot.domain.account import Position
 from bot.domain.instrument import Side
-from bot.domain.orders import OrderType, SubmitOrder
+from bot.domain.orders import OrderType
+from tests.support.gate import BIG, HALT, LIMITS, MARK, NOW_NS, WIDE, book, held, live, verdict
 from tests.support.money import BTC, NAME, accepted, canceled, dec, filled, submit
 from tests.unit.test_risk_changes import EDGES as CHANGE_EDGES
-
-NOW_NS = 1_700_000_000_000_000_000
-MARK = Mark(price=dec(100), ts_ns=NOW_NS)
-LIMITS = RiskLimits(
-    order_notional_max=dec(1_000),
-    position_notional_max=dec(2_000),
-    leverage_max=dec(3),
-    price_collar=dec("0.05"),
-    mark_age_ns_max=60_000_000_000,
-    open_orders_max=3,
-    orders_per_second_max=5,
-)
-HALT = Latch(scope=ACCOUNT, cause=Cause.PERSON, state=TradingState.HALTED, why=Why(detail="someone pressed the button"))
-
-
-def held(cause: Cause) -> Latch:
-    """Return a latch that lets only exits pass."""
-    return Latch(scope=NAME, cause=cause, state=TradingState.REDUCING, why=Why(detail="too much was lost"))
-
-
-BIG = replace(BTC, qty_max=dec(10**6))
-WIDE = replace(LIMITS, order_notional_max=dec(10**9), position_notional_max=dec(10**9), leverage_max=dec(10**9))
-
-
-def live(*sides_qtys: tuple[Side, str], reduce_only: bool = False) -> tuple[Order, ...]:
-    """Return orders that may still fill."""
-    return tuple(
-        Order(request=submit(100 + n, side=side, qty=qty, limit="99", reduce_only=reduce_only))
-        for n, (side, qty) in enumerate(sides_qtys)
-    )
-
-
-def book(
-    *,
-    equity: str | None = "1000000",
-    position: str = "0",
-    orders: tuple[Order, ...] = (),
-    others: str = "0",
-    sends_ns: tuple[int, ...] = (),
-) -> Book:
-    """Return the account: rich, flat and quiet unless told otherwise."""
-    qty = dec(position)
-    return Book(
-        equity=None if equity is None else dec(equity),
-        position=Position(instrument=NAME, qty=qty, entry_value=qty * 100),
-        live=orders,
-        others_notional=dec(others),
-        recent_sends_ns=sends_ns,
-        now_ns=NOW_NS,
-    )
-
-
-def verdict(order: SubmitOrder, account: Book | None = None, **asked: Any) -> Denial | None:
-    """Return the gate's code, None if the order may be sent."""
-    usual: dict[str, Any] = {"instrument": BTC, "mark": MARK, "limits": LIMITS, "hold": None}
-    denial = judge(order, book=book() if account is None else account, **(usual | asked))
-    if denial is None:
-        return None
-    code, detail = denial
-    assert detail
-    assert "\n" not in detail
-    return code
-
 
 Case = Callable[[], Denial | None]
 
@@ -382,89 +320,6 @@ def test_every_code_has_an_edge() -> None:
     # Orders alone know these: test_order_changes.py, test_execution.py, test_legs.py
     by_orders = {Denial.ORDER_NOT_OPEN, Denial.TARGET_DROPPED, Denial.OTHER_LEG}
     assert {code for code, _, _ in edges} | by_orders == set(Denial)
-
-
-# --- numbers that are none --------------------------------------------------------------------------------------------
-
-NOT_NUMBERS = ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity"]
-EXTREMES = ["1E+27", "1E+28", "1E+29", "1E+40", "1E+999999", "1E-29", "1E-40", "1E-999999", "-1E+40"]
-
-
-@pytest.mark.parametrize("qty", NOT_NUMBERS + EXTREMES)
-@pytest.mark.parametrize("limit", [None, "100"])
-@pytest.mark.parametrize("reduce_only", [False, True])
-def test_no_impossible_quantity_passes(qty: str, limit: str | None, reduce_only: bool) -> None:
-    """A quantity that is no number, or far beyond any order, is denied; the gate itself never fails."""
-    for side in Side:
-        order = submit(side=side, qty=qty, limit=limit, reduce_only=reduce_only)
-        assert verdict(order, book(position="1"), limits=WIDE) is not None
-
-
-@pytest.mark.parametrize("price", NOT_NUMBERS + EXTREMES)
-@pytest.mark.parametrize("mark", ["100", "0.5"])
-def test_no_impossible_limit_price_passes(price: str, mark: str) -> None:
-    """A limit price that is no number, or far beyond any market, is denied; the gate itself never fails."""
-    for side in Side:
-        for reduce_only in (False, True):
-            order = submit(side=side, limit=price, reduce_only=reduce_only)
-            last = replace(MARK, price=dec(mark))
-            assert verdict(order, book(position="1"), limits=WIDE, mark=last) is not None
-
-
-@pytest.mark.parametrize("price", [*NOT_NUMBERS, "0", "-0", "-100"])
-@pytest.mark.parametrize("limit", [None, "100"])
-@pytest.mark.parametrize(("side", "reduce_only"), [(Side.BUY, False), (Side.SELL, False), (Side.SELL, True)])
-def test_no_order_passes_on_an_impossible_mark(price: str, limit: str | None, side: Side, reduce_only: bool) -> None:
-    """A mark that is no positive, finite number is no mark: nothing is judged by it, an exit neither."""
-    order = submit(side=side, limit=limit, reduce_only=reduce_only)
-    mark = Mark(price=dec(price), ts_ns=NOW_NS)
-    assert verdict(order, book(position="1"), mark=mark) is not None
-
-
-@pytest.mark.parametrize("price", ["1E+40", "1E+999999", "1E-40", "1E-999999"])
-@pytest.mark.parametrize("limit", [None, "100"])
-def test_no_entry_passes_on_a_mark_beyond_all_reason(price: str, limit: str | None) -> None:
-    """A finite mark that overflows or vanishes in arithmetic denies like any other bad one."""
-    for qty in ("20", "50"):
-        mark = Mark(price=dec(price), ts_ns=NOW_NS)
-        assert verdict(submit(qty=qty, limit=limit), mark=mark, limits=WIDE) is not None
-
-
-@pytest.mark.parametrize("equity", [*NOT_NUMBERS, "-0", "1E-40", "1E-999999"])
-def test_no_entry_passes_on_an_impossible_equity(equity: str) -> None:
-    """Equity that is no number is no equity; an infinite one would allow any leverage."""
-    assert verdict(submit(), book(equity=equity)) is not None
-
-
-@pytest.mark.parametrize("others", NOT_NUMBERS)
-def test_no_entry_passes_on_an_impossible_exposure(others: str) -> None:
-    """What the other instruments may reach is a finite number, else nothing is added to it."""
-    assert verdict(submit(), book(others=others)) is not None
-
-
-@pytest.mark.parametrize("position", NOT_NUMBERS)
-@pytest.mark.parametrize("reduce_only", [False, True])
-def test_no_order_passes_on_an_impossible_position(position: str, reduce_only: bool) -> None:
-    """A position that is no number denies, whatever the order."""
-    for side in Side:
-        account = replace(book(), position=Position(instrument=NAME, qty=dec(position)))
-        assert verdict(submit(side=side, reduce_only=reduce_only), account) is not None
-
-
-LIMIT_NAMES = ["order_notional_max", "position_notional_max", "leverage_max", "price_collar"]
-
-
-@pytest.mark.parametrize("name", LIMIT_NAMES)
-@pytest.mark.parametrize("value", ["NaN", "-NaN", "sNaN", "-Infinity"])
-def test_a_limit_that_is_no_number_allows_nothing(name: str, value: str) -> None:
-    """A limit nobody can keep lets no entry through."""
-    assert verdict(submit(limit="100"), limits=replace(LIMITS, **{name: dec(value)})) is not None
-
-
-@pytest.mark.parametrize("name", LIMIT_NAMES)
-def test_an_infinite_limit_allows_nothing(name: str) -> None:
-    """A limit is a number: one that is infinite switches its check off, so it denies instead."""
-    assert verdict(submit(limit="100"), limits=replace(LIMITS, **{name: dec("Infinity")})) is not None
 
 
 # --- exits ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bot.domain.market import ForecastBatch
-from strategies.base import Forecast
+from strategies.inputs import Forecast
 from strategies.outcomes import Outcomes
 from strategies.sizing import (
     Costs,

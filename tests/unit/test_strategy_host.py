@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from bot.actors.strategy_host import StrategyHost
+from bot.core.calendar import NEVER
+from bot.core.effects import Notice, Wish
 from bot.core.order import Order, Status
-from bot.core.orders import Notice, Wish
 from bot.core.stops import Stops
 from bot.domain.errors import ConfigError
 from bot.domain.instrument import Side
+from bot.domain.market import MarketSlab
 from bot.domain.orders import (
     AccountEvent,
     AmendOpen,
@@ -20,11 +22,13 @@ from bot.domain.orders import (
     PositionCut,
     SetStops,
     StopKind,
+    Target,
     Trigger,
     TriggerSource,
 )
 from strategies.base import Strategy, StrategyParams
-from tests.support.money import BTC, NAME, accepted, dec, filled, submit
+from strategies.inputs import Bar
+from tests.support.money import BTC, NAME, accepted, bars, dec, filled, submit
 from tests.support.venue_side import adjusted, cut, stops_changed, stops_rejected, trigger_at
 
 
@@ -153,3 +157,54 @@ def test_open_orders_are_those_that_may_still_fill() -> None:
     ):
         actor.notice(Notice(order=order, event=accepted()), 1)
         assert list(actor.open_orders(NAME)) == ([order] if is_open else [])
+
+
+class Noter(Strategy[StrategyParams]):
+    """Writes down the closes of the bars it is told, and wants something at each."""
+
+    name = "noter"
+    scales_ns = (10,)
+    lookback = 2
+
+    def on_start(self) -> None:
+        """Be told nothing yet."""
+        self.told: list[int] = []
+
+    def on_bar(self, bar: Bar) -> Target:
+        """Note when it opened, and look back as far as it may."""
+        self.told.append(bar.close_ns - 10)
+        assert self.bars(NAME, 10, 1).close_ns[-1] == bar.close_ns
+        return self.target(NAME, dec(1), reason="seen")
+
+
+def test_a_slab_between_finding_the_next_bar_and_telling_it_moves_none() -> None:
+    """What is passed is dropped when bars are added: the bar that is due is told, not what stands in its old place."""
+
+    def slab(*opens: int) -> MarketSlab:
+        rows = [(open_ns, 1000, 1000, 1000, 1000) for open_ns in opens]
+        return MarketSlab(instrument=BTC, watermark_ns=opens[-1] + 10, bars={10: bars(rows, first_row=opens[0] // 10)})
+
+    noter = Noter(StrategyParams())
+    actor = StrategyHost(noter, [BTC])
+    actor.slab(slab(*range(0, 60, 10)), 0)
+    for _ in range(5):
+        actor.next_key()
+        actor.walk(NEVER)
+    actor.next_key()  # the sixth is due
+    actor.slab(slab(60, 70), 60)
+    for _ in range(3):
+        wishes, _ = actor.walk(NEVER)
+        assert wishes[0].bar_close_ns == noter.told[-1] + 10
+        actor.next_key()
+    assert noter.told == list(range(0, 80, 10))
+
+
+def test_two_who_wake_it_at_once_do_not_have_a_bar_told_twice() -> None:
+    """A wake-up that was put off may have been delivered already: each tells the next bar, the last finds none."""
+    rows = [(open_ns, 1000, 1000, 1000, 1000) for open_ns in (0, 10)]
+    noter = Noter(StrategyParams())
+    actor = StrategyHost(noter, [BTC])
+    actor.slab(MarketSlab(instrument=BTC, watermark_ns=20, bars={10: bars(rows)}), 0)
+    actor.next_key()
+    assert [len(actor.walk(NEVER)[0]) for _ in range(3)] == [1, 1, 0]
+    assert noter.told == [0, 10]

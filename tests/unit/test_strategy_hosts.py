@@ -4,10 +4,11 @@ from decimal import Decimal
 
 from bot.actors.strategy_hosts import StrategyHosts
 from bot.core.calendar import NEVER
-from bot.core.orders import Notice
+from bot.core.effects import Notice
 from bot.domain.market import BarBatch, MarketSlab
 from bot.domain.orders import OrderFilled, Target
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 from tests.support.money import BTC, NAME, bars, dec, filled
 
 SCALE_NS = 10

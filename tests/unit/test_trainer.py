@@ -65,6 +65,25 @@ def test_stopped_after_every_step_and_resumed(tmp_path: Path, whole: tuple[str, 
     assert seen == list(range(1, whole[1] + 1))
 
 
+def test_stopped_within_an_evaluation_and_resumed(tmp_path: Path, whole: tuple[str, int]) -> None:
+    """Stopped wherever it asks, also between two batches of validation, before the first step as well: the same bits.
+
+    No evaluation is left out, and none is half done.
+    """
+    scores = []
+    for number in range(1, 12):
+        directory = tmp_path / str(number)
+        with pytest.raises(Stopped) as stopped:
+            train_tiny(directory, heard=Heard(stop_when_asked=number))
+        scores.append(stopped.value.step)
+        heard = Heard()
+        assert hash_of(train_tiny(directory, heard=heard).weights) == whole[0]
+        assert not heard.steps or heard.steps[0] == stopped.value.step + 1
+    assert scores[0] == 0
+    assert scores.count(0) >= 2, "the validation before the first step has several batches"
+    assert scores.count(3) >= 2, "so has that of the third"
+
+
 @pytest.mark.slow
 def test_killed_at_a_random_step_and_resumed(tmp_path: Path) -> None:
     """A real process is killed by SIGKILL while it trains; the next one comes to the same bits."""

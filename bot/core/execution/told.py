@@ -1,11 +1,39 @@
-"""What each of several strategies is told of what happened to the account: its own part."""
+"""What strategies are told of what happened to the account: with several, each its own part."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
+from bot.core.effects import Notice
+from bot.core.execution.strategy_books import OUTSIDE
+from bot.core.money_state import MoneyState
+from bot.core.order import Order
 from bot.domain.ledger import BookMoved
 from bot.domain.orders import AccountEvent, FundingPaid, OrderFilled, PositionCut
+
+
+def notices(
+    state: MoneyState, order: Order | None, event: AccountEvent | None, moves: Sequence[BookMoved] = ()
+) -> list[Notice]:
+    """Return what is told: with several strategies, each its own part; of orders that they share nothing else.
+
+    Args:
+        state: knows whose an order is.
+        order: the event's, None where it is of none.
+        event: None: the order has just been sent.
+        moves: what the event has moved in the books of several strategies.
+    """
+    shared = state.strategy_books
+    if shared is None:
+        return [Notice(order=order, event=event)]
+    if order is not None:
+        owner = state.strategy_of.get(order.request.client_order_id, "")
+        if owner in shared.strategies:
+            return [Notice(order=order, event=event, strategy=owner)]
+    if event is not None and moves:
+        parts = [(move.strategy, part_of(event, move)) for move in moves if move.strategy != OUTSIDE]
+        return [Notice(order=None, event=part, strategy=who) for who, part in parts if part is not None]
+    return [] if order is not None else [Notice(order=None, event=event)]
 
 
 def part_of(event: AccountEvent, move: BookMoved) -> AccountEvent | None:

@@ -7,17 +7,20 @@ with the sends once they are durable, and lets go only of those that it returns.
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
+from bot.core.account_setup import SetupWatch
 from bot.core.balancing import Balance, told
 from bot.core.checkpoint import Checkpoint, restore
+from bot.core.effects import Wish
 from bot.core.filters import FiltersTold, FilterWatch, refit
-from bot.core.orders import Orders, Wish
+from bot.core.orders import Orders
 from bot.core.reconcile import Finding, Reconciler, Remedy, VenueSnapshot, unprotected
 from bot.core.restoring import Restorer
+from bot.core.risk import Marks
 from bot.core.submission.desk_books import DeskBooks
 from bot.core.submission.reading import read_order, unasked
 from bot.core.submission.requests import Kind, LookUpWanted, Send, Subject, Terms
 from bot.core.submission.submissions import DONE, ORDER_DONE
-from bot.core.submission.work import DeskPolicy, Marks, Work
+from bot.core.submission.work import DeskPolicy, Work
 from bot.core.trading_state import Cause
 from bot.domain.account_events import (
     AccountUnsure,
@@ -65,6 +68,7 @@ class LiveDesk(DeskBooks):
         self._differs: set[str] = set()  # what differs, as a person has been told of it
         self._reconciler = Reconciler(environment=environment, currency=currency)
         self._filters = FilterWatch()
+        self._setup = SetupWatch(self.policy.leverage, self.policy.margin_mode)
 
     # --- taking up -------------------------------------------------------------------------------------------------
 
@@ -102,8 +106,10 @@ class LiveDesk(DeskBooks):
         for live in self.orders.state.live.values():
             self._looks.amends_ns |= {name: now_ns for name, order in live.items() if order.amend_requested is not None}
         for name in sorted(self.orders.state.worked):  # the target it was for is as old as the decision
-            self._absorb(self.orders.cancel(name, "it rested for a target before a restart", now_ns), now_ns, work)
-        if self.orders.is_killed:
+            self._absorb(
+                self.orders.rules.cancel(name, "it rested for a target before a restart", now_ns), now_ns, work
+            )
+        if self.orders.rules.is_killed:
             work.cancel_all = sorted(self.orders.state.instruments)
         return work
 
@@ -121,11 +127,11 @@ class LiveDesk(DeskBooks):
 
     def work(self, marks: Marks, now_ns: int) -> Work:
         """Go on with the targets that are not reached yet."""
-        return self._work(self.orders.work(marks, now_ns), now_ns)
+        return self._work(self.orders.targets.work(marks, now_ns), now_ns)
 
     def observe(self, marks: Marks, now_ns: int) -> Work:
         """Look at what the account is worth."""
-        return self._work(self.orders.observe(marks, now_ns, is_check=True), now_ns)
+        return self._work(self.orders.rules.observe(marks, now_ns, is_check=True), now_ns)
 
     def mark_equity(self, marks: Marks, now_ns: int) -> Work:
         """Record what the account is worth."""
@@ -133,26 +139,26 @@ class LiveDesk(DeskBooks):
 
     def halt(self, why: str, marks: Marks, now_ns: int) -> Work:
         """Halt because a person says so."""
-        return self._work(self.orders.halt(why, marks=marks, now_ns=now_ns), now_ns)
+        return self._work(self.orders.rules.halt(why, marks=marks, now_ns=now_ns), now_ns)
 
     def key_refused(self, why: str, marks: Marks, now_ns: int) -> Work:
         """Halt, and tell a person: the venue takes the key no more."""
         work = Work()
         self._alert("KEY_REFUSED", "", why, now_ns, work)
-        self._absorb(self.orders.halt(why, marks=marks, now_ns=now_ns), now_ns, work)
+        self._absorb(self.orders.rules.halt(why, marks=marks, now_ns=now_ns), now_ns, work)
         return work
 
     def resume(self, why: str, now_ns: int) -> Work:
         """Let everything but a killed account trade again because a person says so."""
-        return self._work(self.orders.resume(why, now_ns), now_ns)
+        return self._work(self.orders.rules.resume(why, now_ns), now_ns)
 
     def pause(self, why: str, now_ns: int) -> Work:
         """Let only exits pass because a person says so."""
-        return self._work(self.orders.reduce_account(why, now_ns), now_ns)
+        return self._work(self.orders.rules.reduce_account(why, now_ns), now_ns)
 
     def close(self, instrument: str, why: str, marks: Marks, now_ns: int) -> Work:
         """Close a position at the market because a person says so, whatever latch holds."""
-        return self._work(self.orders.close_position(instrument, why, marks=marks, now_ns=now_ns), now_ns)
+        return self._work(self.orders.rules.close_position(instrument, why, marks=marks, now_ns=now_ns), now_ns)
 
     def flatten(self, instrument: str, why: str, marks: Marks, now_ns: int) -> Work:
         """Close a position because a person says so, and keep in the ledger that it is to be closed until it is."""
@@ -161,7 +167,7 @@ class LiveDesk(DeskBooks):
         if instrument not in state.flattening:
             state.flattening[instrument] = why
             work.record.append(FlattenWanted(ts_ns=now_ns, instrument=instrument, why=why, is_wanted=True))
-        self._absorb(self.orders.close_position(instrument, why, marks=marks, now_ns=now_ns), now_ns, work)
+        self._absorb(self.orders.rules.close_position(instrument, why, marks=marks, now_ns=now_ns), now_ns, work)
         return work
 
     def end_flatten(self, instrument: str, why: str, now_ns: int) -> Work:
@@ -173,13 +179,13 @@ class LiveDesk(DeskBooks):
 
     def kill(self, why: str, marks: Marks, now_ns: int) -> Work:
         """Latch the kill switch: no create leaves from now on, not even one that is durable; cancel everything."""
-        work = self._work(self.orders.kill(why, marks=marks, now_ns=now_ns), now_ns)
+        work = self._work(self.orders.rules.kill(why, marks=marks, now_ns=now_ns), now_ns)
         work.cancel_all = sorted(self.orders.state.instruments)
         return work
 
     def re_arm(self, why: str, now_ns: int) -> Work:
         """Open the kill switch's latch: for the host's own command alone."""
-        return self._work(self.orders.re_arm(why, now_ns), now_ns)
+        return self._work(self.orders.rules.re_arm(why, now_ns), now_ns)
 
     def answered(self, request: str, attempt: int, answer: Answer, now_ns: int) -> Work:
         """Take the answer to a sending."""
@@ -245,8 +251,8 @@ class LiveDesk(DeskBooks):
     def tick(self, marks: Marks, now_ns: int) -> Work:
         """Do what is due by time."""
         work = Work()
-        if self.orders.is_due(now_ns):
-            self._absorb(self.orders.work(marks, now_ns), now_ns, work)
+        if self.orders.targets.is_due(now_ns):
+            self._absorb(self.orders.targets.work(marks, now_ns), now_ns, work)
         self._take(self.submissions.tick(marks, now_ns), now_ns, work)
         self._ask_again(now_ns, work)
         self._look_for_amended(now_ns, work)
@@ -264,7 +270,7 @@ class LiveDesk(DeskBooks):
         """Return when `tick` has something to do; None: not by time."""
         dues = (
             self.submissions.next_due_ns,
-            self.orders.due_ns,
+            self.orders.targets.due_ns,
             self._looks.next_due_ns(self.policy.protect_within_ns),
         )
         return min((due_ns for due_ns in dues if due_ns is not None), default=None)
@@ -276,7 +282,10 @@ class LiveDesk(DeskBooks):
         state.see_legs(snapshot.positions, snapshot.began_ns)
         self.orders.forget_owing(snapshot.began_ns, now_ns)
         in_flight = [each.client_order_id for each in self.submissions.journal.requests.values() if each.is_open]
-        found = self._reconciler.compare(state, snapshot, in_flight=in_flight, moved_ns=self._moved_ns)
+        self._ended_ns = {name: at_ns for name, at_ns in self._ended_ns.items() if name in state.orders}
+        found = self._reconciler.compare(
+            state, snapshot, in_flight=in_flight, moved_ns=self._moved_ns, ended_ns=self._ended_ns
+        )
         for finding in found:
             self._remedy(finding, now_ns, work)
         checked = ["open orders", "positions", *(["balance"] if snapshot.wallet is not None else [])]
@@ -290,7 +299,10 @@ class LiveDesk(DeskBooks):
             )
         )
         state.compared_ns, state.compared_ms = now_ns, snapshot.at_ms
+        for code, name, line in self._setup.see(snapshot.positions, state.instruments, snapshot.margin_mode):
+            self._alert(code, name, line, now_ns, work)
         state.unsure.clear()
+        state.unsure.update(self._setup.differs)
         return work
 
     def balanced(self, balance: Balance, explained: Sequence[str], now_ns: int) -> Work:
@@ -321,14 +333,16 @@ class LiveDesk(DeskBooks):
             case Remedy.LOOK_AGAIN:
                 self._looks.compare_ns = now_ns + _COMPARE_AGAIN_NS
             case Remedy.CANCEL:
-                self._absorb(self.orders.cancel(name, finding.line, now_ns), now_ns, work)
+                self._absorb(self.orders.rules.cancel(name, finding.line, now_ns), now_ns, work)
             case Remedy.HOLD_BACK:
                 self._hold_back(finding.code, instrument, finding.line, now_ns, work, name=name)
             case Remedy.REDUCE_ACCOUNT:
                 if finding.line not in self._differs:  # it is found again at every comparison
                     self._differs.add(finding.line)
                     self._alert(finding.code, instrument, finding.line, now_ns, work)
-                self._absorb(self.orders.reduce_account(finding.line, now_ns, cause=Cause.RECONCILE), now_ns, work)
+                self._absorb(
+                    self.orders.rules.reduce_account(finding.line, now_ns, cause=Cause.RECONCILE), now_ns, work
+                )
             case Remedy.ALERT:
                 self._alert(finding.code, instrument, finding.line, now_ns, work, name=name)
 
@@ -342,9 +356,9 @@ class LiveDesk(DeskBooks):
                 self._looks.bare_ns.pop(name, None)
             elif now_ns - self._looks.bare_ns.setdefault(name, now_ns) >= within_ns:
                 self._looks.bare_ns[name] = now_ns  # if it cannot be sent now, again after as long
-                detail = f"{self.orders.position_qty(name):f} has had neither a stop nor an exit: it is closed"
+                detail = f"{self.orders.state.position_qty(name):f} has had neither a stop nor an exit: it is closed"
                 self._alert("UNPROTECTED", name, detail, now_ns, work)
-                self._absorb(self.orders.close_position(name, detail, marks=marks, now_ns=now_ns), now_ns, work)
+                self._absorb(self.orders.rules.close_position(name, detail, marks=marks, now_ns=now_ns), now_ns, work)
 
     # --- what the venue shows ---------------------------------------------------------------------------------------
 
@@ -357,7 +371,7 @@ class LiveDesk(DeskBooks):
         strange = unasked(record, order)
         if strange is not None:
             self._alert("NOT_AS_ASKED", record.instrument, strange, now_ns, work, name=name)
-            self._absorb(self.orders.cancel(name, strange, now_ns), now_ns, work)
+            self._absorb(self.orders.rules.cancel(name, strange, now_ns), now_ns, work)
         for event in read_order(record, order, now_ns):
             self._event(event, now_ns, work, is_ours=True)
         after = self.orders.state.orders.get(name, order)
@@ -378,7 +392,7 @@ class LiveDesk(DeskBooks):
         again_ns = self.submissions.terms.cancel_again_ns
         for name in self._looks.cancels_due(self.orders.state, now_ns, again_ns):
             if not self.submissions.has_open_cancel(name):
-                self._absorb(self.orders.cancel(name, "it was to be canceled, and lives", now_ns), now_ns, work)
+                self._absorb(self.orders.rules.cancel(name, "it was to be canceled, and lives", now_ns), now_ns, work)
 
     def _look_for_amended(self, now_ns: int, work: Work) -> None:
         """Look up orders whose amendment was taken and that no stream has shown as amended."""

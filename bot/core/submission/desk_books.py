@@ -3,7 +3,8 @@
 Nothing comes in here from outside: that is the upper half, `LiveDesk`.
 """
 
-from bot.core.orders import Effects, Orders
+from bot.core.effects import Effects
+from bot.core.orders import Orders
 from bot.core.portfolio import is_of_position
 from bot.core.reconcile import unprotected
 from bot.core.risk import claims_of, is_exit
@@ -60,6 +61,9 @@ class DeskBooks:
         self._looks = SecondLooks()
         self._foreign: set[str] = set()  # venue order ids that a person has been told of
         self._moved_ns: dict[str, int] = {}  # by instrument, when an execution was last booked
+        self._ended_ns: dict[
+            str, int
+        ] = {}  # by order, when it ended by the venue's clock; as long as we know the order
 
     def _may_create(self, order: SubmitOrder) -> bool:
         """Return whether the latches let an order leave now; what flattens and what only exits pass, as at the gate."""
@@ -105,9 +109,9 @@ class DeskBooks:
             order = state.orders.get(name)
             if order is not None and order.is_live:
                 self._looks.cancels_ns[name] = now_ns + self.submissions.terms.cancel_again_ns
-                self._absorb(self.orders.cancel(name, why, now_ns), now_ns, work)
+                self._absorb(self.orders.rules.cancel(name, why, now_ns), now_ns, work)
         for instrument, why in steps.hold_back:
-            self._absorb(self.orders.hold_back(instrument, why, now_ns), now_ns, work)
+            self._absorb(self.orders.rules.hold_back(instrument, why, now_ns), now_ns, work)
 
     def _event(self, event: AccountEvent, now_ns: int, work: Work, *, is_ours: bool = False) -> None:
         """Let `Orders` book an event; what contradicts our picture is booked all the same, and trading stops there."""
@@ -116,11 +120,15 @@ class DeskBooks:
             by = f"{type(event).__name__} told of it"
             self._take(self.submissions.sighted(event.client_order_id, created_ms, by, now_ns), now_ns, work)
         held = self.orders.state.portfolio.positions.get(getattr(event, "instrument", ""))
+        name = getattr(event, "client_order_id", "")
+        was_live = self._is_live(name)
         try:
             effects = self.orders.event(event, now_ns)
         except InvariantBroken as error:
             self._contradicted(event, str(error), now_ns, work)
             return
+        if was_live and not self._is_live(name):
+            self._ended_ns[name] = event.ts_event_ns
         self._absorb(effects, now_ns, work)
         if effects.record and isinstance(event, OrderFilled | PositionCut | ForeignFilled):
             self._moved_ns[event.instrument] = now_ns
@@ -131,6 +139,10 @@ class DeskBooks:
         if effects.record and isinstance(event, PositionCut) and event.cause in _AGAINST_US:
             detail = f"{event.cause.value}: {event.side.value} {event.qty} at {event.price}"
             self._hold_back("POSITION_TAKEN", event.instrument, detail, now_ns, work)
+
+    def _is_live(self, name: str) -> bool:
+        order = self.orders.state.orders.get(name)
+        return order is not None and order.is_live
 
     def _mind_legs(self, fill: OrderFilled, now_ns: int, work: Work) -> None:
         """Stop where an order of ours has opened the leg that we do not hold: it was taken for dead, and was not."""
@@ -155,7 +167,7 @@ class DeskBooks:
 
     def _hold_back(self, code: str, instrument: str, detail: str, now_ns: int, work: Work, *, name: str = "") -> None:
         self._alert(code, instrument, detail, now_ns, work, name=name)
-        self._absorb(self.orders.hold_back(instrument, detail, now_ns), now_ns, work)
+        self._absorb(self.orders.rules.hold_back(instrument, detail, now_ns), now_ns, work)
 
     def _alert(self, code: str, instrument: str, detail: str, now_ns: int, work: Work, *, name: str = "") -> None:
         work.record.append(

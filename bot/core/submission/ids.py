@@ -7,7 +7,6 @@ import msgspec
 
 from bot.domain.errors import ConfigError
 
-ID_CHARS_MAX = 36  # what the venue takes
 EPOCH_MAX = 999_999
 COUNT_MAX = 999_999_999
 GAP = 1_000  # ids that a lost piece of a ledger may have held, unseen at the venue
@@ -26,7 +25,7 @@ class ParsedId(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientOrderIds:
-    """Names orders: fixed width, at most 36 characters, never the same twice within an epoch.
+    """Names orders: fixed width, 30 characters of the 36 that the venue takes, never the same twice within an epoch.
 
     Args:
         environment: one letter, so that no id of a replay is ever valid live.

@@ -9,11 +9,11 @@ Every durable change is an entry, and the entry moves `RequestJournal`; so recov
 is kept here besides (timers, who is being asked) may be lost.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from bot.core.risk import Mark
+from bot.core.risk import Marks
 from bot.core.submission import request_entries as entries
 from bot.core.submission.content import command_of, content_difference, keeps, name_of
 from bot.core.submission.missing import MISSING, Missing, is_remembered
@@ -106,7 +106,7 @@ class Submissions(Outcomes):
             self._sign(key, now_ns, steps)
         return steps
 
-    def release(self, sends: Sequence[Send], marks: Mapping[str, Mark | None], now_ns: int) -> tuple[list[Send], Steps]:
+    def release(self, sends: Sequence[Send], marks: Marks, now_ns: int) -> tuple[list[Send], Steps]:
         """Return which of these, durable now, may leave, and what is to be done about the others.
 
         The world has moved while the disk worked: a create that is no longer wanted is closed unsent, and what only
@@ -249,7 +249,7 @@ class Submissions(Outcomes):
                 self._again(request, now_ns)
         return steps
 
-    def tick(self, marks: Mapping[str, Mark | None], now_ns: int) -> Steps:
+    def tick(self, marks: Marks, now_ns: int) -> Steps:
         """Do what is due: open doubts where nobody answered, look up, send again, forget."""
         steps = Steps()
         self.journal.forget_closed(now_ns - self.terms.zombie_watch_ns)
@@ -333,7 +333,7 @@ class Submissions(Outcomes):
         kind = Kind(key.partition(":")[0])
         steps.tell.append(rejection(kind, name_of(command), command.instrument, UNSENT, why, now_ns))
 
-    def _why_not(self, request: Request, marks: Mapping[str, Mark | None], now_ns: int) -> str | None:
+    def _why_not(self, request: Request, marks: Marks, now_ns: int) -> str | None:
         """Return why a create is not wanted any more, None if it still is."""
         order = request.command
         assert isinstance(order, SubmitOrder)
@@ -352,7 +352,7 @@ class Submissions(Outcomes):
             self._watches.of(request.key).tries = 0
         self._wait(request, now_ns)
 
-    def _pursue(self, request: Request, marks: Mapping[str, Mark | None], now_ns: int, steps: Steps) -> None:
+    def _pursue(self, request: Request, marks: Marks, now_ns: int, steps: Steps) -> None:
         """Send the very same thing again while that is wanted and the last look found nothing; else look."""
         watch = self._watches.of(request.key)
         if not watch.may_resend or len(request.attempts) >= self.terms.sends_max or not watch.wanted:

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from bot.core.orders import Notice
-from bot.core.risk import Mark
+from bot.core.effects import Notice
 from bot.core.submission.requests import LookUpWanted, Send
 from bot.domain.ledger import LedgerEntry
-
-Marks = Mapping[str, Mark | None]
 
 
 @dataclass(slots=True)
@@ -45,6 +43,7 @@ class DeskPolicy:
         protect_within_ns: close a position that has had neither a stop at the venue nor an exit under way for so long;
             None where the strategy watches its own exits.
         owed_after_ns: executions that an order's record tells of and nobody has seen are looked up after so long.
+        leverage, margin_mode: how the account is to be set up; see `SetupWatch`.
     """
 
     def __init__(
@@ -53,7 +52,11 @@ class DeskPolicy:
         holds_back_foreign: bool = True,
         protect_within_ns: int | None = None,
         owed_after_ns: int = 1_000_000_000,
+        leverage: Mapping[str, Decimal] | None = None,
+        margin_mode: str = "",
     ) -> None:
         self.holds_back_foreign = holds_back_foreign
         self.protect_within_ns = protect_within_ns
         self.owed_after_ns = owed_after_ns
+        self.leverage = dict(leverage or {})
+        self.margin_mode = margin_mode
