@@ -12,8 +12,19 @@ from bot.domain.errors import DataError, VenueError
 from bot.venues.bybit.history import BybitHistory
 from bot.venues.bybit.history_pages import MS
 from bot.venues.bybit.history_walk import BarWalk, FundingWalk
-from tests.support import bybit_history_server as local
-from tests.support.bybit_history_server import DAY, HOUR, MINUTE, Fault, HistoryServer, Market, serving, utc_ms
+from tests.support import history_trouble as trouble
+from tests.support.bybit_history_server import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Fault,
+    HistoryServer,
+    Market,
+    Misbehave,
+    Request,
+    serving,
+    utc_ms,
+)
 from tests.support.waits import NoWaiting
 
 START = utc_ms("2024-03-01")
@@ -90,38 +101,38 @@ def test_a_quiet_venue_is_asked_no_more_than_needed(
     assert waiting.waits_s == []
 
 
-PASSING: dict[str, tuple[local.Misbehave, int]] = {
-    "HTTP 500": (local.status(500, "oops"), 3),
-    "HTTP 502 with HTML": (local.status(502, "<html>"), 3),
-    "HTTP 429": (local.status(429), 3),
-    "silence": (local.silence, 2),
-    "hung up": (local.cut_off, 3),
-    "half of the JSON": (local.truncated, 3),
-    "no JSON": (local.text("<html>maintenance</html>"), 3),
-    "nothing": (local.text(""), 3),
-    "busy": (local.ret_code(10016, "Server error."), 3),
-    "rate limit without a reset": (local.ret_code(10006, "Too many visits!"), 3),
-    "rate limit that is over": (local.ret_code(10006, "Too many visits!", X_Bapi_Limit_Reset_Timestamp="1"), 3),
-    "rate limit with junk": (local.ret_code(10006, "Too many visits!", X_Bapi_Limit_Reset_Timestamp="soon"), 3),
-    "null": (local.text("null"), 2),
-    "a list": (local.text("[1]"), 2),
-    "no retCode": (local.text('{"result": {}}'), 2),
-    "no result": (local.text('{"retCode": 0}'), 2),
-    "error without a text": (local.text('{"retCode": 10016}'), 2),
-    "unsorted": (local.altered(lambda rows, _: rows[1:] + rows[:1]), 2),
-    "oldest first": (local.altered(lambda rows, _: rows[::-1]), 2),
-    "off the grid": (local.altered(lambda rows, _: [*rows, [str(START + 1), *rows[0][1:]]]), 2),
-    "numbers, not texts": (local.altered(lambda rows, _: [[float(x) for x in row] for row in rows]), 2),
+PASSING: dict[str, tuple[Misbehave, int]] = {
+    "HTTP 500": (trouble.status(500, "oops"), 3),
+    "HTTP 502 with HTML": (trouble.status(502, "<html>"), 3),
+    "HTTP 429": (trouble.status(429), 3),
+    "silence": (trouble.silence, 2),
+    "hung up": (trouble.cut_off, 3),
+    "half of the JSON": (trouble.truncated, 3),
+    "no JSON": (trouble.text("<html>maintenance</html>"), 3),
+    "nothing": (trouble.text(""), 3),
+    "busy": (trouble.ret_code(10016, "Server error."), 3),
+    "rate limit without a reset": (trouble.ret_code(10006, "Too many visits!"), 3),
+    "rate limit that is over": (trouble.ret_code(10006, "Too many visits!", X_Bapi_Limit_Reset_Timestamp="1"), 3),
+    "rate limit with junk": (trouble.ret_code(10006, "Too many visits!", X_Bapi_Limit_Reset_Timestamp="soon"), 3),
+    "null": (trouble.text("null"), 2),
+    "a list": (trouble.text("[1]"), 2),
+    "no retCode": (trouble.text('{"result": {}}'), 2),
+    "no result": (trouble.text('{"retCode": 0}'), 2),
+    "error without a text": (trouble.text('{"retCode": 10016}'), 2),
+    "unsorted": (trouble.altered(lambda rows, _: rows[1:] + rows[:1]), 2),
+    "oldest first": (trouble.altered(lambda rows, _: rows[::-1]), 2),
+    "off the grid": (trouble.altered(lambda rows, _: [*rows, [str(START + 1), *rows[0][1:]]]), 2),
+    "numbers, not texts": (trouble.altered(lambda rows, _: [[float(x) for x in row] for row in rows]), 2),
     "two versions of a bar": (
-        local.altered(lambda rows, _: [rows[0], [*rows[0][:4], "1", *rows[0][5:]], *rows[1:]]),
+        trouble.altered(lambda rows, _: [rows[0], [*rows[0][:4], "1", *rows[0][5:]], *rows[1:]]),
         2,
     ),
-    "another answer": (local.altered(lambda rows, _: [[str(START - DAY), *rows[0][1:]]]), 2),
-    "nothing inside": (local.altered(lambda rows, _: []), 1),
-    "half of it": (local.altered(lambda rows, _: rows[: len(rows) // 2]), 1),
-    "every second": (local.altered(lambda rows, _: rows[::2]), 1),
-    "each twice": (local.altered(lambda rows, _: [row for row in rows for _ in "12"]), 1),
-    "its neighbours, too": (local.with_neighbours(7), 5),
+    "another answer": (trouble.altered(lambda rows, _: [[str(START - DAY), *rows[0][1:]]]), 2),
+    "nothing inside": (trouble.altered(lambda rows, _: []), 1),
+    "half of it": (trouble.altered(lambda rows, _: rows[: len(rows) // 2]), 1),
+    "every second": (trouble.altered(lambda rows, _: rows[::2]), 1),
+    "each twice": (trouble.altered(lambda rows, _: [row for row in rows for _ in "12"]), 1),
+    "its neighbours, too": (trouble.with_neighbours(7), 5),
 }
 
 
@@ -137,20 +148,20 @@ def test_what_passes_leaves_no_trace(
     assert all(wait <= 600 for wait in waiting.waits_s)
 
 
-LASTING: dict[str, tuple[local.Misbehave, type[Exception], str]] = {
-    "HTTP 500": (local.status(500), VenueError, "HTTP 500: .* 9 times in a row"),
-    "no such path": (local.status(404), VenueError, "HTTP 404"),
-    "unauthorised": (local.status(401), VenueError, "HTTP 401"),
-    "refused": (local.ret_code(10001, "params error: Symbol Invalid"), VenueError, "10001: params error"),
-    "busy": (local.ret_code(10016, "Server error."), VenueError, "10016: Server error., 9 times"),
-    "hung up": (local.cut_off, VenueError, "no answer: http://.* cannot be reached"),
-    "no JSON": (local.text("<html>"), VenueError, "not JSON"),
-    "unsorted": (local.altered(lambda rows, _: rows[::-1]), DataError, "3 times: .* not sorted"),
-    "another symbol": (local.altered(lambda rows, r: _rename(r)), DataError, "asked for the symbol BTCUSDT"),
+LASTING: dict[str, tuple[Misbehave, type[Exception], str]] = {
+    "HTTP 500": (trouble.status(500), VenueError, "HTTP 500: .* 9 times in a row"),
+    "no such path": (trouble.status(404), VenueError, "HTTP 404"),
+    "unauthorised": (trouble.status(401), VenueError, "HTTP 401"),
+    "refused": (trouble.ret_code(10001, "params error: Symbol Invalid"), VenueError, "10001: params error"),
+    "busy": (trouble.ret_code(10016, "Server error."), VenueError, "10016: Server error., 9 times"),
+    "hung up": (trouble.cut_off, VenueError, "no answer: http://.* cannot be reached"),
+    "no JSON": (trouble.text("<html>"), VenueError, "not JSON"),
+    "unsorted": (trouble.altered(lambda rows, _: rows[::-1]), DataError, "3 times: .* not sorted"),
+    "another symbol": (trouble.altered(lambda rows, r: _rename(r)), DataError, "asked for the symbol BTCUSDT"),
 }
 
 
-def _rename(request: local.Request) -> None:
+def _rename(request: Request) -> None:
     request.envelope["result"]["symbol"] = "ETHUSDT"
 
 
@@ -164,7 +175,7 @@ def test_what_lasts_ends_with_one_clear_line(what: str, server: HistoryServer, c
 
 
 def test_silence_that_lasts_says_so(server: HistoryServer, client: BybitHistory) -> None:
-    server.faults = [Fault(act=local.silence, path="/v5/market/time", times=1000)]
+    server.faults = [Fault(act=trouble.silence, path="/v5/market/time", times=1000)]
     with pytest.raises(VenueError, match="stays silent, 9 times"):
         client.server_time_ns()
 
@@ -184,14 +195,14 @@ def test_a_rate_limit_is_waited_out_by_the_venue_s_clock(
     waiting.time_ns += 3600 * 10**9
     client.server_time_ns()
     reset = str(NOW + 4000)
-    server.faults = [Fault(act=local.ret_code(10006, "Too many visits!", X_Bapi_Limit_Reset_Timestamp=reset))]
+    server.faults = [Fault(act=trouble.ret_code(10006, "Too many visits!", X_Bapi_Limit_Reset_Timestamp=reset))]
     client.instruments("linear", "BTCUSDT")
     assert waiting.waits_s == [4.25]
     assert "Too many visits!" in waiting.told[0]
 
 
 def test_a_ban_is_waited_out_and_told(server: HistoryServer, client: BybitHistory, waiting: NoWaiting) -> None:
-    server.faults = [Fault(act=local.status(403, "{}"), path="/v5/market/kline", times=1000)]
+    server.faults = [Fault(act=trouble.status(403, "{}"), path="/v5/market/kline", times=1000)]
     waiting.on_wait = lambda _: server.faults.clear()
     assert minutes(client) == truth(server)
     assert waiting.waits_s == [600.0]
@@ -202,20 +213,20 @@ def test_a_ban_is_waited_out_and_told(server: HistoryServer, client: BybitHistor
 def test_a_forming_bar_is_never_kept(server: HistoryServer, client: BybitHistory) -> None:
     """The server's newest bar is the forming one, of which it tells other prices than of the closed one."""
     count = (NOW - START) // MINUTE + 10
-    server.faults = [Fault(act=local.with_neighbours(3), path="/v5/market/kline", times=1000)]
+    server.faults = [Fault(act=trouble.with_neighbours(3), path="/v5/market/kline", times=1000)]
     found = minutes(client, count)
     assert found == truth(server, count)
     assert max(found) + MINUTE <= NOW
 
 
 def test_pages_that_contradict_each_other_end_it(server: HistoryServer, client: BybitHistory) -> None:
-    server.faults = [Fault(act=local.with_neighbours(3, conflicting=True), path="/v5/market/kline")]
+    server.faults = [Fault(act=trouble.with_neighbours(3, conflicting=True), path="/v5/market/kline")]
     with pytest.raises(DataError, match=r"the bar of 2024-03-01T16:42:00Z was .*, and now"):
         minutes(client)
 
 
-@pytest.mark.parametrize("act", [local.status(500), local.truncated, local.altered(lambda rows, _: rows[::-1])])
-def test_funding_is_whole_whatever_passes(act: local.Misbehave, server: HistoryServer, client: BybitHistory) -> None:
+@pytest.mark.parametrize("act", [trouble.status(500), trouble.truncated, trouble.altered(lambda rows, _: rows[::-1])])
+def test_funding_is_whole_whatever_passes(act: Misbehave, server: HistoryServer, client: BybitHistory) -> None:
     (market,) = server.markets.values()
     market.funding_step_ms = lambda _: HOUR
     market.listed_ms = START - 40 * DAY
@@ -247,7 +258,7 @@ def test_recent_trades_are_as_many_as_rest_gives(server: HistoryServer, client: 
     server.markets["spot", "BTCUSDT"] = Market(category="spot")
     assert len(client.recent_trades("linear", "BTCUSDT")) == 1000
     assert len(client.recent_trades("spot", "BTCUSDT")) == 60
-    server.faults = [Fault(act=local.text('{"retCode": 0, "result": {"list": [1]}}'), times=1000)]
+    server.faults = [Fault(act=trouble.text('{"retCode": 0, "result": {"list": [1]}}'), times=1000)]
     with pytest.raises(DataError, match="no list of trades"):
         client.recent_trades("linear", "BTCUSDT")
 
@@ -269,10 +280,16 @@ def test_a_day_is_downloaded_as_it_is(
 
 @pytest.mark.parametrize(
     ("act", "times"),
-    [(local.status(503), 3), (local.cut_off, 3), (local.silence, 2), (local.half_file, 2), (local.text("<html>"), 2)],
+    [
+        (trouble.status(503), 3),
+        (trouble.cut_off, 3),
+        (trouble.silence, 2),
+        (trouble.half_file, 2),
+        (trouble.text("<html>"), 2),
+    ],
 )
 def test_a_broken_download_is_done_again(
-    act: local.Misbehave, times: int, server: HistoryServer, client: BybitHistory, tmp_path: Path
+    act: Misbehave, times: int, server: HistoryServer, client: BybitHistory, tmp_path: Path
 ) -> None:
     (market,) = server.markets.values()
     file = market.archive("2024-03-01", rows=2000)
@@ -296,7 +313,7 @@ def test_a_stop_is_heard_before_the_next_attempt(server: HistoryServer, waiting:
     def stop(seconds: float) -> None:
         raise Stop
 
-    server.faults = [Fault(act=local.status(500), times=1000)]
+    server.faults = [Fault(act=trouble.status(500), times=1000)]
     waiting.on_wait = stop
     with client_of(server.url, waiting) as client, pytest.raises(Stop):
         client.server_time_ns()

@@ -87,6 +87,7 @@ def test_models_are_judged_beside_baselines_on_what_they_hold_out(here: Path) ->
     assert "| Coverage of 0.9 | All | calm | usual | wild |" in done.stdout
     for chart in ("coverage.svg", "coverage-over-time.svg", "skill-qlike-over-har.svg"):
         assert (here / "found" / chart).read_text().startswith("<svg")
+    assert "Coverage of the 90% interval" in (here / "found" / "coverage.svg").read_text()
     looked = read_trials(here / "artifacts").count
     again = bot(*command, "--no-baselines", "--json", cwd=here)
     assert json.loads(again.stdout)["baselines"] == []

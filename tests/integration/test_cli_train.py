@@ -1,12 +1,18 @@
 """`bot train` and `bot models`, from a market to an artefact in use."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from bot.app.train import Watch
+from bot.runtime.env import StopFlag
 from bot.runtime.train_settings import load_train
 from tests.support.cli import ROOT, assert_refused, bot
 from tests.support.tiny_artifacts import write_artifact
@@ -80,14 +86,11 @@ def test_interrupted_and_resumed_comes_to_the_same_weights(
 ) -> None:
     """Stopped within the second fold, refused without --resume, and gone on with: the same weights, bit for bit."""
     here, said = trained
-    for name in ("data", "train.toml"):
-        (shutil.copytree if (here / name).is_dir() else shutil.copy)(here / name, tmp_path / name)  # type: ignore[operator]
-    asked = iter(range(10_000))
-    with monkeypatch.context() as patch:
-        patch.setattr("bot.runtime.env.StopFlag.wait", lambda self, seconds: stop_at(next(asked), 22))
-        done = bot("train", "--config", "train.toml", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "of fold 2 of 2; its checkpoint is kept: add --resume" in done.stderr
+    copy_of(here, tmp_path)
+    stop_at_stage("fold 2 of 2", 20, monkeypatch)
+    done = bot("train", "--config", "train.toml", cwd=tmp_path)
+    monkeypatch.undo()
+    assert_refused(done, 1, "of fold 2 of 2; its checkpoint is kept: add --resume")
     assert_refused(bot("train", "--config", "train.toml", cwd=tmp_path), 2, "half done", "--resume")
     assert_refused(
         bot("train", "--config", "train.toml", "--set", "train.seed=9", "--resume", cwd=tmp_path),
@@ -101,11 +104,75 @@ def test_interrupted_and_resumed_comes_to_the_same_weights(
     assert all(mine[name].equal(theirs[name]) for name in mine)
 
 
-def stop_at(asked: int, limit: int) -> None:
-    from bot.runtime.env import Stopped
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["features", "judging"])
+def test_stopped_outside_of_the_steps_and_resumed(
+    trained: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Before the first step nothing is lost that could be kept; after the last one all training is."""
+    here, said = trained
+    copy_of(here, tmp_path)
+    if stage == "features":
+        shutil.rmtree(tmp_path / "data/panels")
+    stop_at_stage(stage, 1, monkeypatch)
+    done = bot("train", "--config", "train.toml", cwd=tmp_path)
+    monkeypatch.undo()
+    has_trained = stage == "judging"
+    assert_refused(done, 1, f"stopped at {stage}; ", "add --resume" if has_trained else "give the same command")
+    assert not list(tmp_path.glob("artifacts/*/manifest.json"))
+    again = bot("train", "--config", "train.toml", "--json", *["--resume"] * has_trained, cwd=tmp_path)
+    mine = load_file(tmp_path / json.loads(again.stdout)["path"] / "weights.safetensors")
+    theirs = load_file(here / str(said["path"]) / "weights.safetensors")
+    assert all(mine[name].equal(theirs[name]) for name in mine)
 
-    if asked >= limit:
-        raise Stopped
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_within_seconds_and_in_a_line(
+    trained: tuple[Path, dict[str, object]], tmp_path: Path, number: int
+) -> None:
+    """Also while it judges, with a bootstrap that would go on for hours: what is trained is kept, and said to be."""
+    here, _ = trained
+    copy_of(here, tmp_path)
+    words = ["train", "--config", "train.toml", "--set", "train.resamples=100000", "--set", "split.folds=1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bot", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("judging"):
+                process.send_signal(number)
+    assert said[-1] == "bot: stopped at judging; its checkpoint is kept: add --resume to go on\n", said
+    assert process.returncode == 1
+
+
+def copy_of(here: Path, there: Path) -> None:
+    for name in ("data", "train.toml"):
+        (shutil.copytree if (here / name).is_dir() else shutil.copy)(here / name, there / name)  # type: ignore[operator]
+
+
+def stop_at_stage(stage: str, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let someone ask a training to stop when it looks for the so-manieth time within a stage."""
+    looks, at, tell = 0, "", Watch.progress
+
+    def progress(watch: Watch, stage: str, part: float, text: str) -> None:
+        nonlocal at
+        at = stage
+        tell(watch, stage, part, text)
+
+    def is_set(flag: StopFlag) -> bool:
+        nonlocal looks
+        looks += at == stage
+        return looks >= asked
+
+    monkeypatch.setattr(Watch, "progress", progress)
+    monkeypatch.setattr(StopFlag, "is_set", property(is_set))
 
 
 def test_models_list_use_and_roll_back(tmp_path: Path) -> None:

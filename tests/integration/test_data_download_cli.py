@@ -8,7 +8,7 @@ import pytest
 
 from bot.app.data_download import Progress, download
 from bot.venues.bybit.history import BybitHistory
-from tests.support import bybit_history_server as local
+from tests.support import history_trouble as trouble
 from tests.support.bybit_history_server import DAY, HOUR, MINUTE, Fault, HistoryServer, Market, serving, utc_ms
 from tests.support.cli import Done, assert_refused, bot
 from tests.support.downloads import MS, wanted_from
@@ -72,14 +72,14 @@ def test_json_says_the_same(server: HistoryServer, tmp_path: Path) -> None:
 
 
 def test_what_was_brought_is_told_also_where_the_rest_fails(server: HistoryServer, tmp_path: Path) -> None:
-    server.faults = [Fault(act=local.status(404), path="/v5/market/funding", times=1000)]
+    server.faults = [Fault(act=trouble.status(404), path="/v5/market/funding", times=1000)]
     done = data_download(server, tmp_path, "ETHUSDT", "--from", "2024-03-01", "--to", "2024-03-02")
     assert_refused(done, 1, "HTTP 404")
     assert done.stdout.startswith("ETHUSDT bars-1m: 1,440 of 1,440 rows")
 
 
 def test_a_wait_is_told(server: HistoryServer, tmp_path: Path) -> None:
-    server.faults = [Fault(act=local.status(502))]
+    server.faults = [Fault(act=trouble.status(502))]
     done = data_download(server, tmp_path, "ETHUSDT", "--from", "2024-03-01", "--to", "2024-03-02")
     assert done.returncode == 0
     assert "HTTP 502" in done.stderr

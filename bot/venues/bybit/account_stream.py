@@ -54,8 +54,8 @@ _S = 1_000 * _MS
 
 PARK_NS = 5 * _S  # an execution of an order that nobody knows waits so long for the order
 BEHIND_NS = 2 * _S  # an order that says more has filled than came as executions is looked up after so long
-TRADE_IDS_MAX = 200_000
-ORDERS_MAX = 20_000  # remembered after their end
+IDS_MAX = 20_000  # of orders and executions; the desk knows repeats, too: this only spares it the work
+ORDERS_MAX = 500  # remembered after their end
 
 
 class _Seen(msgspec.Struct):
@@ -102,13 +102,13 @@ class AccountStream:
         """Learn what is being asked for, so that an order which rests otherwise is noticed."""
         limit = order.limit_price if order.order_type is OrderType.LIMIT else None
         self._asked[order.client_order_id] = (order.qty, limit)
-        _cap(self._asked, ORDERS_MAX)
+        _cap(self._asked, IDS_MAX)
 
     def note_id(self, venue_order_id: str, client_order_id: str, now_ns: int) -> list[LiveEvent]:
         """Learn from an answer which of our orders the venue calls what; tell what has waited for it."""
         if venue_order_id:
             self._ids[venue_order_id] = client_order_id
-            _cap(self._ids, ORDERS_MAX)
+            _cap(self._ids, IDS_MAX)
         return self._unpark(venue_order_id, now_ns)
 
     def on_records(self, records: Iterable[AccountRecord], now_ns: int, *, is_fast: bool = False) -> list[LiveEvent]:
@@ -238,7 +238,7 @@ class AccountStream:
             self.repeated += 1
             return []
         self._sighted[key] = None
-        _cap(self._sighted, TRADE_IDS_MAX)
+        _cap(self._sighted, IDS_MAX)
         ts = record.executed_ms * _MS
         order_id = self._owner(record)
         named = replace(record, instrument=self._name(record.market, record.instrument))
@@ -266,11 +266,11 @@ class AccountStream:
 
     def _book(self, record: ExecutionRecord, order_id: str, now_ns: int) -> list[LiveEvent]:
         self._trade_ids[_key(record)] = None
-        _cap(self._trade_ids, TRADE_IDS_MAX)
+        _cap(self._trade_ids, IDS_MAX)
         if record.kind is not ExecutionKind.FUNDING:
             venue_id = record.venue_order_id
             self._booked[venue_id] = self._booked.pop(venue_id, Decimal(0)) + record.qty
-            _cap(self._booked, TRADE_IDS_MAX)
+            _cap(self._booked, IDS_MAX)
             seen = self._orders.get(venue_id)
             if seen is not None:
                 self._watch(seen, now_ns)

@@ -22,7 +22,7 @@ from bot.venues.bybit.wire import Data, Refused, TradeFrame, WireTrade
 _MS = 1_000_000
 _HEAD = struct.Struct("=4q")  # of a trade: time, whether the taker bought, the lengths of its price and quantity
 _HEAD_BYTES = _HEAD.size
-_TRADE_IDS = 8192  # of so many trades at least it is known whether they were seen
+_TRADE_IDS = 2_048  # so many of the newest trades are known again: twice what the longest answer holds
 
 
 @dataclass(kw_only=True, slots=True)

@@ -44,6 +44,7 @@ from bot.venues.bybit.lookups import (
     executions_of,
     executions_since,
     find_order,
+    margin_mode,
     open_orders,
     positions,
     wallet,
@@ -393,6 +394,7 @@ class LiveAccount:
         if isinstance(balances, Unread):
             self._not_compared(f"{balances.code} {balances.text}", why)
             return
+        mode = await self._ask(margin_mode()) if symbols else ""
         self._tell(self.stream.on_records([*orders, *held], self._clock.now_ns()))
         snapshot = VenueSnapshot(
             at_ms=min(times),
@@ -400,6 +402,7 @@ class LiveAccount:
             open_orders=tuple(map(self._named, orders)),
             positions=tuple(replace(each, instrument=self._name(each.market, each.instrument)) for each in held),
             wallet=balances.records[0] if balances.records else None,
+            margin_mode="" if isinstance(mode, Unread) else mode,  # the next comparison asks again
         )
         self._deliver(AccountCompared(snapshot=snapshot, executed_ms=until_ms, why=why))
 

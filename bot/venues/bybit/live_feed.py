@@ -22,6 +22,7 @@ from bot.venues.bybit.connection_life import BAN_NS
 from bot.venues.bybit.instrument_feed import CLAIM_INTERVAL, MarketRows
 from bot.venues.bybit.instruments import InstrumentFilters
 from bot.venues.bybit.market_streams import ForConnection, MarketEffect, MarketStreams, Notices, Wanted
+from bot.venues.bybit.pauses import Pauses
 from bot.venues.bybit.public_answers import (
     Unusable,
     instruments_path,
@@ -145,12 +146,17 @@ class LiveFeed:
         self._seen_ns = 0  # the time of the last event
         self._looked_ns = 0  # when the clocks were last looked at
         self._effects: list[FeedEffect] = []
-        self.pauses = 0
+        self._pauses = Pauses()
 
     @property
     def instruments(self) -> dict[Key, Instrument]:
         """Return what is followed."""
         return {key: each.instrument for key, each in self._wanted.items()}
+
+    @property
+    def pauses(self) -> int:
+        """Return how often nothing ran on this machine."""
+        return self._pauses.count
 
     @property
     def is_ready(self) -> bool:
@@ -292,13 +298,15 @@ class LiveFeed:
 
     def _notice_pause(self, now_ns: int) -> None:
         pause_ns, self._seen_ns = now_ns - self._seen_ns, max(now_ns, self._seen_ns)
+        alert = None
         if pause_ns > PAUSE_NS:
-            self.pauses += 1
             reason = f"nothing ran for {format_duration(pause_ns // _MS * _MS)}"
             self._carry_out(self.streams.doubt_all(reason, now_ns), now_ns)
-            self._effects.append(
-                ForConnection(name="", effect=Alert(code="machine.paused", text=f"{reason}: all data are doubted"))
-            )
+            alert = self._pauses.note(pause_ns, now_ns)
+        elif now_ns >= self._pauses.due_ns:
+            alert = self._pauses.tell(now_ns)
+        if alert is not None:
+            self._effects.append(ForConnection(name="", effect=alert))
 
     def _carry_out(self, effects: Iterable[MarketEffect], now_ns: int) -> bool:
         """Keep what concerns trades; hand on the rest, and return whether there was any: something besides rows."""

@@ -21,6 +21,7 @@ from bot.venues.bybit.feed_clock import SAMPLES_FIRST, FeedClock
 from bot.venues.bybit.hosts import Host
 from bot.venues.bybit.live_feed import FeedEffect, FeedOptions, Fetch, FiltersTold, LiveFeed, Opening
 from bot.venues.bybit.market_streams import ForConnection, Wanted
+from bot.venues.bybit.pauses import OVERLOADED
 from bot.venues.bybit.precompile import precompile
 from bot.venues.bybit.public_answers import TIME_PATH, Unusable, read_time
 from bot.venues.bybit.public_client import PublicClient
@@ -56,6 +57,7 @@ class LiveMarket:
         recorder: keeps what the feed is told; None for nobody.
         tls: how certificates are checked; None for the system's rules.
         on_filters: told each time the venue has told what orders must fit into.
+        on_trouble: told what a person should see to: a machine that is too busy to trade on.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class LiveMarket:
         recorder: Recorder | None = None,
         tls: ssl.SSLContext | None = None,
         on_filters: Callable[[FiltersTold], None] = lambda told: None,
+        on_trouble: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._wanted = list(wanted)
         self._options = options
@@ -80,6 +83,7 @@ class LiveMarket:
         self._recorder = recorder
         self._tls = tls
         self._on_filters = on_filters
+        self._on_trouble = on_trouble
         self._clock = FeedClock(base)
         self._waits = Backoff(seed=options.seed, stream=998)
         self._feed: LiveFeed | None = None
@@ -223,6 +227,8 @@ class LiveMarket:
                 case Alert() as alert:
                     self.alerts = [*self.alerts[-99:], alert]
                     log.warning(alert.code, about=effect.name, text=alert.text, suppressed=alert.suppressed)
+                    if alert.code == OVERLOADED:
+                        self._on_trouble(alert.text)
                 case Distrust(topic=topic, reason=reason):
                     log.info("topic.distrusted", connection=effect.name, topic=topic, reason=reason)
                 case Trust(topic=topic):

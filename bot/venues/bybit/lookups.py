@@ -70,6 +70,10 @@ class _Page(msgspec.Struct, rename={"rows": "list", "cursor": "nextPageCursor"})
 _PAGE = msgspec.json.Decoder(_Page)
 
 
+class _AccountInfo(msgspec.Struct, rename="camel"):
+    margin_mode: str
+
+
 def find_order(listed: Listed, order_id: str, *, order_filter: str = "") -> Asking[LookUp]:
     """Look for an order by our id: among open ones, in the history, among executions. A hit anywhere wins.
 
@@ -194,6 +198,17 @@ def wallet() -> Asking["Snapshot[WalletRecord] | Unread"]:
     """Ask for the balances of all coins that are not zero."""
     query = _query("/v5/account/wallet-balance", "account.read", "", accountType="UNIFIED")
     return (yield from _pages(query, _wallets))
+
+
+def margin_mode() -> Asking["str | Unread"]:
+    """Ask for the account's margin mode, in the venue's word."""
+    reply = yield _query("/v5/account/info", "account.read", "")
+    if isinstance(reply, Unread):
+        return reply
+    try:
+        return msgspec.json.decode(reply.result, type=_AccountInfo).margin_mode
+    except NOT_READ as error:
+        return _garbled(f"/v5/account/info: {error}", reply.recv_ns)
 
 
 def bookings_since(from_ms: int, to_ms: int, *, overlap_ms: int = 0) -> Asking["Snapshot[BookingRecord] | Unread"]:

@@ -19,7 +19,6 @@ from bot.venues.bybit.private_frames import PrivateFrame, PrivateKind, parse_pri
 from bot.venues.bybit.wire import Answer, Pong, Refused
 
 TOPICS = ("order", "execution", "position", "wallet")
-TOPICS_FAST = ("order", "execution", "execution.fast", "position", "wallet")
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,6 @@ from bot.venues.bybit.wire import Counter, KlineFrame, Ms, Text, WireKline, Wire
 BODY_BYTES_MAX = 2 << 20
 RECENT_MAX = {"spot": 60}  # trades in one answer
 _RECENT_MAX = 1000
-_RATE_LIMITED = 10006
 _MS = 1_000_000
 
 

@@ -15,6 +15,7 @@ from bot.ports import Clock
 from bot.venues.bybit.public_answers import BODY_BYTES_MAX
 
 TIMEOUT_S = 5.0
+NO_ANSWER = b"no answer in time"
 _CHUNK = 1 << 16
 _CONNECTIONS_MAX = 8
 
@@ -58,7 +59,7 @@ class PublicClient:
                         return 0, b"an answer that is too long"
                 return response.status, bytes(body)
         except TimeoutError:
-            return 0, b"no answer in time"
+            return 0, NO_ANSWER
         except (aiohttp.ClientError, OSError) as error:
             return 0, f"{type(error).__name__}: {error}".encode()[:200]
 

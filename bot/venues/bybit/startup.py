@@ -39,6 +39,8 @@ _NEEDED = {"ContractTrade": ("Order", "Position"), "Spot": ("SpotTrade",)}
 _USED = {*_NEEDED, "Derivatives"}
 _MONEY_RIGHTS = ("Withdraw", "AccountTransfer", "SubMemberTransfer", "SubMemberTransferList")
 _UNIFIED = (3, 4, 5, 6)
+MARGIN_MODE = "REGULAR_MARGIN"
+"""The only one that is traded in: cross."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     uid: int | None  # the account's number; the key must be of it
     instruments: Mapping[str, tuple[Listed, Instrument]]  # by our name
     leverage: Mapping[str, Decimal] = {}  # by our name, of perpetuals; what is not here stays as it is
-    margin_mode: str = "REGULAR_MARGIN"  # cross
+    margin_mode: str = MARGIN_MODE
     is_hedged: bool = False  # perpetuals have a long and a short leg
     allows_unbound_key: bool = False  # live: a key that works from any address is warned of, not refused
 
@@ -257,8 +259,9 @@ async def check_account(
     """
     found: list[Finding] = []
     key = await _asked(asker, "/v5/user/query-api", {}, KeyInfo, found)
-    if key is not None:
-        found += judge_key(key, wanted, credentials, now_ns)
+    if key is None:
+        return found  # what keeps the venue from answering this keeps it from answering the rest: one line will do
+    found += judge_key(key, wanted, credentials, now_ns)
     account = await _asked(asker, "/v5/account/info", {}, AccountInfo, found)
     if account is not None:
         found += judge_account(account, wanted)

@@ -1,0 +1,1 @@
+"""Downloads from a local Bybit that has history."""
