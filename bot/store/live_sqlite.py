@@ -221,7 +221,9 @@ def _prepare(path: Path) -> None:
             raise DataError(
                 f"{path}: is no ledger, or damaged ({reason}); restore a backup (bot db restore)"
             ) from error
-        raise StorageError(f"{path}: the ledger cannot be opened ({reason})") from error
+        is_full = getattr(reason, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        advice = "; make room on its disk" if is_full else ""
+        raise StorageError(f"{path}: the ledger cannot be opened ({reason}){advice}") from error
     finally:
         engine.dispose()
 

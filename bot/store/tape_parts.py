@@ -41,8 +41,7 @@ class TapeParts:
         self._whole = directory / f"{name}.parquet"
         self._directory = directory / f"{name}.parts"
         self._part_rows = part_rows
-        self._kept: list[pa.Table] = []  # settled rows that are in no file of their own yet
-        self._count = 0
+        self._kept: pa.Table | None = None  # settled rows that are in no file of their own yet
         self._files: list[tuple[int, int]] = []  # by number, the first and the last small file in each
 
     def write(self, settled: Sequence[TapeRows | ForecastBatch], newest: Sequence[TapeRows | ForecastBatch]) -> None:
@@ -51,14 +50,15 @@ class TapeParts:
         Raises:
             StorageError: the disk refuses.
         """
-        for each in settled:
-            self._kept.append(_table(each))
-            self._count += self._kept[-1].num_rows
         try:
+            if settled:
+                # In one table at all times: one of a single row takes as much memory as a hundred rows do.
+                self._kept = _joined([*self._kept_tables, *map(_table, settled)])
             self._directory.mkdir(exist_ok=True)
-            if self._count >= self._part_rows:
-                self._keep()
-            rest = [*self._kept, *map(_table, newest)]
+            if self._kept is not None and self._kept.num_rows >= self._part_rows:
+                self._keep(self._kept)
+                self._kept = None
+            rest = [*self._kept_tables, *map(_table, newest)]
             if rest:
                 _put(_joined(rest), self._directory / _NEWEST)
             else:
@@ -87,12 +87,15 @@ class TapeParts:
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"{self._whole}: the tape cannot be written ({error})") from error
 
-    def _keep(self) -> None:
-        """Give the settled rows a file of their own; of many small files make one."""
+    @property
+    def _kept_tables(self) -> list[pa.Table]:
+        return [] if self._kept is None else [self._kept]
+
+    def _keep(self, rows: pa.Table) -> None:
+        """Give settled rows a file of their own; of many small files make one."""
         number = self._files[-1][1] + 1 if self._files else 0
-        _put(_joined(self._kept), self._path(number, number))
+        _put(rows, self._path(number, number))
         self._files.append((number, number))
-        self._kept, self._count = [], 0
         small = [each for each in self._files if each[0] == each[1]]
         if len(small) < _MERGED:
             return
