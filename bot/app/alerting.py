@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from bot.core.redaction import Redactor
@@ -80,8 +81,9 @@ class Alerting:
             except ValueError as error:
                 raise ConfigError(f"heartbeat_url: {error}") from None
         self._offsets = OffsetFile(directory / "telegram.json") if settings.telegram.enabled else None
-        self.alerts = Alerts(self._routes(), clock=clock, escalation=self._escalation())
+        self.alerts = Alerts(self._routes(), clock=clock, escalation=_escalation(settings))
         self.channel: TelegramChannel | None = None
+        self._beat: Heartbeat | None = None
         self._trace = Trace()
         self._delivering: asyncio.Task[None] | None = None
 
@@ -101,6 +103,7 @@ class Alerting:
         self.start()
         surfaces = [contain("summaries", lambda: self._look_on(operated), failed=self._failed)]
         if (beat := self._heartbeat(operated)) is not None:
+            self._beat = beat
             surfaces.append(contain("heartbeat", beat.run, failed=self._failed))
         if self._settings.telegram.enabled and self._settings.telegram.commands and self._api is not None:
             channel = self.channel = self._make_channel(self._api, operated, queries, shown)
@@ -108,6 +111,13 @@ class Alerting:
         elif self._settings.telegram.enabled and self._api is not None:
             self.channel = self._make_channel(self._api, operated, queries, shown)  # for summaries; nobody is heard
         await asyncio.gather(*surfaces)
+
+    def change(self, settings: AlertSettings) -> None:
+        """Take up who is told what, and when the heartbeat stops; all else of the settings stays as it was."""
+        policies = {name: _policy(way) for name, way in self._ways(settings)}
+        self.alerts.change(policies, _escalation(settings))
+        if self._beat is not None:
+            self._beat.rule = _wellness(settings)
 
     async def close(self) -> None:
         """Deliver the last words, for some seconds at most, and let go of everything."""
@@ -188,23 +198,20 @@ class Alerting:
             routes.append(_route("mail", mail, settings.mail, is_for_escalation="mail" in again))
         return routes
 
-    def _escalation(self) -> Escalation:
-        return Escalation(after_ns=self._settings.escalation.after, times_max=self._settings.escalation.times)
+    def _ways(self, settings: AlertSettings) -> list[tuple[str, RouteSettings]]:
+        """Return the routes there may be, with what each is given."""
+        ways: list[tuple[str, RouteSettings]] = [("webhook", settings.webhook), ("mail", settings.mail)]
+        return ways + [(f"telegram:{user_id}", settings.telegram) for user_id in self._settings.telegram.users]
 
     def _heartbeat(self, operated: Operated) -> Heartbeat | None:
         settings = self._settings.heartbeat
         if not settings.enabled:
             return None
-        rule = Wellness(
-            decision_age_max_ns=settings.decision_age_max,
-            reconciled_age_max_ns=settings.reconciled_age_max,
-            is_paused_well=settings.paused_is_well,
-        )
         return Heartbeat(
             operated,
             url=self._secrets.heartbeat_url,
             every_s=settings.every / 1e9,
-            rule=rule,
+            rule=_wellness(self._settings),
             is_trusted_plain=settings.allow_plain_http,
         )
 
@@ -235,14 +242,40 @@ def tail_of(path: Path) -> Callable[[int], list[str]]:
                 lines = file.read(64 << 10).decode("utf-8", errors="replace").splitlines()
         except OSError as error:
             return [f"the log cannot be read ({error.strerror})"]
-        return [line[:300] for line in lines[-count:]]
+        return [_log_line(line)[:300] for line in lines[-count:]]
 
     return read
 
 
+def _log_line(line: str) -> str:
+    """Return a line of the log as a person reads it: when, how grave, what; and the rest of it."""
+    try:
+        told = msgspec.json.decode(line, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return line
+    at, level, event = (str(told.pop(name, "")) for name in ("timestamp", "level", "event"))
+    rest = " ".join(f"{name}={value}" for name, value in told.items())
+    return f"{at[11:19]} {level} {event} {rest}".strip()
+
+
 def _route(name: str, way: TelegramWay | Webhook | Mail, settings: RouteSettings, *, is_for_escalation: bool) -> Route:
-    policy = Policy(least=settings.least, muted=settings.muted)
-    return Route(name=name, way=way, policy=policy, is_for_escalation=is_for_escalation)
+    return Route(name=name, way=way, policy=_policy(settings), is_for_escalation=is_for_escalation)
+
+
+def _policy(settings: RouteSettings) -> Policy:
+    return Policy(least=settings.least, muted=settings.muted)
+
+
+def _escalation(settings: AlertSettings) -> Escalation:
+    return Escalation(after_ns=settings.escalation.after, times_max=settings.escalation.times)
+
+
+def _wellness(settings: AlertSettings) -> Wellness:
+    return Wellness(
+        decision_age_max_ns=settings.heartbeat.decision_age_max,
+        reconciled_age_max_ns=settings.heartbeat.reconciled_age_max,
+        is_paused_well=settings.heartbeat.paused_is_well,
+    )
 
 
 def _mail(settings: AlertSettings, secrets: AlertSecrets) -> MailSettings:

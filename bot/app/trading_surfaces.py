@@ -23,6 +23,8 @@ from bot.runtime.setting_files import write_toml
 from bot.runtime.trade_settings import TradeSettings
 
 _SEVERITY = {Phase.DEGRADED: Severity.WARNING}
+_DEGRADED_AGAIN_NS = 60_000_000_000
+_REASONS_MAX = 160  # characters of a phase's reasons: a phone shows no more at a glance
 
 
 class Surfaces:
@@ -42,6 +44,8 @@ class Surfaces:
         self._directory = directory
         self._clock: Clock = SystemClock()  # people live by the wall's, also where the market runs faster
         self.secrets = read_alert_secrets(settings.alerts)
+        self._phase = Phase.STARTING
+        self._degraded_ns = 0  # when it was last told
         self._alerting = Alerting(settings.alerts, self.secrets, clock=self._clock, directory=ledger_directory)
 
     def start(self) -> None:
@@ -59,6 +63,13 @@ class Surfaces:
             if notice is not None:
                 self._alerting.alerts.tell(notice)
 
+    def change(self, settings: TradeSettings) -> None:
+        """Take up what may change while running: see `reloading`."""
+        self._settings = settings
+        self._alerting.change(settings.alerts)
+        if self._alerting.channel is not None:
+            self._alerting.channel.show_config(write_toml(settings.public()))
+
     def counters(self) -> tuple[Counter, ...]:
         """Return what became of notices, by way out: told, folded, muted, dropped, failures."""
         counts: dict[tuple[str, str], int] = {}
@@ -72,13 +83,18 @@ class Surfaces:
         )
 
     def see_phase(self, phase: Phase, text: str) -> None:
-        """Tell where the run is."""
+        """Tell where the run is; while it is degraded, what else is in doubt by now is told once a minute."""
+        now_ns, was, self._phase = self._clock.now_ns(), self._phase, phase
+        if phase is Phase.DEGRADED:
+            if was is phase and now_ns - self._degraded_ns < _DEGRADED_AGAIN_NS:
+                return
+            self._degraded_ns = now_ns
         self._alerting.alerts.tell(
             Notice(
-                ts_ns=self._clock.now_ns(),
+                ts_ns=now_ns,
                 kind=f"run.{phase.value}",
                 severity=_SEVERITY.get(phase, Severity.INFO),
-                text=f"{phase.value}: {text}",
+                text=_short(text) if text.startswith(phase.value) else f"{phase.value}: {_short(text)}",
             )
         )
 
@@ -109,3 +125,13 @@ class Surfaces:
                 for each in serving:
                     each.cancel()
                 await asyncio.gather(*serving, return_exceptions=True)
+
+
+def _short(text: str) -> str:
+    """Return a line's first reasons, as many as fit, and how many more there are."""
+    reasons = text.split("; ")
+    kept = reasons[:1]
+    while len(kept) < len(reasons) and len("; ".join([*kept, reasons[len(kept)]])) <= _REASONS_MAX:
+        kept.append(reasons[len(kept)])
+    more = len(reasons) - len(kept)
+    return "; ".join(kept) + (f"; and {more} more, see /status" if more else "")

@@ -6,7 +6,7 @@ kept for that. Nothing here needs the ledger, the strategy or the event loop's g
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -101,6 +101,10 @@ class Escalations:
             return  # fifty unacknowledged errors say it already
         self._open[key] = _Open(notice=notice, due_ns=now_ns + self._rule.after_ns, wait_ns=self._rule.after_ns)
 
+    def change(self, rule: Escalation) -> None:
+        """Tell again by another rule; what is open already keeps the time it is due at."""
+        self._rule = rule
+
     def acknowledge(self) -> int:
         """Forget them all; return how many there were."""
         count = len(self._open)
@@ -192,6 +196,17 @@ class Alerts:
         for lane in self._lanes:
             if not lane.route.is_only_for_escalation:
                 lane.put(notice, is_repeated=False)
+
+    def change(self, policies: Mapping[str, Policy], escalation: Escalation) -> None:
+        """Tell by other policies from now on.
+
+        Args:
+            policies: by route; one that is not there keeps its own.
+        """
+        for lane in self._lanes:
+            if lane.route.name in policies:
+                lane.outbox.change(policies[lane.route.name])
+        self._escalations.change(escalation)
 
     def acknowledge(self, by: str) -> int:
         """Stop repeating what is open; return how many alerts that were."""

@@ -58,6 +58,7 @@ class Heartbeat:
         every_s: how often.
 
     Attributes:
+        rule: what well means; another one counts from the next beat on.
         sent, withheld, failed: how often it was; since the start.
 
     Raises:
@@ -71,7 +72,7 @@ class Heartbeat:
         self._operated = operated
         self._url = url
         self._every_s = every_s
-        self._rule = rule
+        self.rule = rule
         self._was_well = True
         self.sent = self.withheld = self.failed = 0
 
@@ -83,7 +84,7 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """Look, and say that all is well if it is."""
-        reasons = why_unwell(self._operated.snapshot(), self._rule)
+        reasons = why_unwell(self._operated.snapshot(), self.rule)
         if reasons:
             self.withheld += 1
             if self._was_well:

@@ -69,6 +69,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting) + (len(self._under_way.lines) if self._under_way else 0)
 
+    def change(self, policy: Policy) -> None:
+        """Tell by another policy from now on; what waits already is told."""
+        self._policy = policy
+
     def put(self, notice: Notice, now_ns: int, *, is_repeated: bool = False) -> bool:
         """Take a notice; return whether there is something new to tell."""
         if not self._wants(notice):

@@ -336,7 +336,7 @@ const Drawing = (() => {
     }
     paint() {
       this.chart.applyOptions(look());
-      [...this.lines.values()].forEach((line, n) => line.applyOptions({ color: colour(`series-${[1, 5, 3, 6, 2, 4][n % 6]}`) }));
+      [...this.lines.values()].forEach((line, n) => line.applyOptions({ color: colour(`series-${(n % 6) + 1}`) }));
     }
     set(name, equity) {
       const known = this.lines.get(name);

@@ -40,7 +40,7 @@ _S = 1_000_000_000
 _DAY_NS = 86_400 * _S
 _LOOKS_MAX = 20
 _DOING_MAX = 16
-_JUDGED_AT_ONCE = 10  # updates, until others in the event loop may go first
+_JUDGED_AT_ONCE = 5  # updates, until others in the event loop may go first
 _LOOK_S = 15.0
 _DISK_S = 5.0
 _TRIES = 4
@@ -155,6 +155,10 @@ class TelegramChannel:
         """Tell every operator something of its own accord: the daily summary."""
         for user_id in self._operators:
             await self._say(user_id, text)
+
+    def show_config(self, config: str) -> None:
+        """Show these settings as those in force from now on."""
+        self._shown = msgspec.structs.replace(self._shown, config=config)
 
     # Updates.
 
@@ -311,7 +315,9 @@ class TelegramChannel:
 
     async def _say(self, user_id: int, text: Text) -> None:
         """Say something, and again where Telegram was in trouble; then give up."""
+        await asyncio.sleep(0)  # composing, hiding and sending are turns of the event loop each: it is trading's
         text = msgspec.structs.replace(text, head=self._redact(text.head), body=self._redact(text.body))
+        await asyncio.sleep(0)
         wait_s = self._pace.backoff_first_s
         for turn in range(_TRIES):
             try:
@@ -335,6 +341,7 @@ class TelegramChannel:
             DataError: the ledger cannot be read.
         """
         snapshot = self._operated.snapshot()
+        await asyncio.sleep(0)
         match look.topic:
             case "help":
                 return answers.help_text()

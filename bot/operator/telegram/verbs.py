@@ -75,7 +75,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("pause", "no new positions, exits go on; survives a restart; also /stopentry and /stop"),
     ("resume", "end a pause; never ends a kill"),
     ("flatten", "close all positions, or /flatten BTCUSDT; also /forceexit all"),
-    ("reload_config", "read the settings again"),
+    ("reload_config", "take up from the settings file what may change while running; names the rest"),
     ("kill", "send nothing more, cancel everything, at once; /kill flatten closes positions too"),
     ("cancel", "forget what waits for a code"),
     ("help", "this"),
