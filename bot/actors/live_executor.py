@@ -14,10 +14,11 @@ import msgspec
 import structlog
 
 from bot.actors.inbox import Inbox, Stop
+from bot.actors.quote_watch import quoted
 from bot.core.calendar import Class
+from bot.core.effects import Notice, Wish
 from bot.core.filters import TRADING, FiltersTold
 from bot.core.marks import MarkSeries
-from bot.core.orders import Notice, Wish
 from bot.core.risk import Mark
 from bot.core.submission.desk import LiveDesk
 from bot.core.submission.messages import (
@@ -149,8 +150,8 @@ class LiveExecutor:
 
     @property
     def is_ready(self) -> bool:
-        """Return whether the account has been compared since the start, its streams are up, and orders may leave."""
-        is_known = self._is_ready and all(self.links.values()) and self.offset_ms is not None
+        """Return whether the account has been compared since the start, and orders may leave; nothing is in trouble."""
+        is_known = self._is_ready and all(self.links.values()) and self.offset_ms is not None and not self.troubles
         return is_known and self._clock.now_ns() >= self.desk.submissions.creates_from_ns
 
     @property
@@ -252,7 +253,7 @@ class LiveExecutor:
                 await self._obey(message, now_ns)
             case _:
                 raise InvariantBroken(f"the executor has no use for a {type(message).__name__}")
-        if desk.orders.is_due(now_ns):
+        if desk.orders.targets.is_due(now_ns):
             await self._carry_out(desk.work(self._marks_at(now_ns), now_ns))
 
     # --- carrying out -----------------------------------------------------------------------------------------------
@@ -326,7 +327,7 @@ class LiveExecutor:
                 self._is_again_due = False
                 self._compare("the last comparison came to nothing, or the account's stream is down")
             case Pulse.LEAVE:
-                self.desk.orders.leave_targets("the bot is stopped", now_ns)
+                self.desk.orders.targets.leave_all("the bot is stopped", now_ns)
             case Pulse.FLATTEN:
                 await self._flatten_again(now_ns)
             case Pulse.MIDNIGHT:
@@ -376,9 +377,7 @@ class LiveExecutor:
         if self.links.get("account") is False:
             self._note("stream", "the account's stream is down")
             self._compare_again(now_ns + _COMPARE_BLIND_NS)
-        elif (
-            message.snapshot.began_ns >= self._link_up_ns
-        ):  # what was asked for before it came may have missed something
+        elif message.snapshot.began_ns >= self._link_up_ns:  # what was asked before it came may have missed something
             self.troubles.pop("stream", None)
         self.troubles.pop("account", None)
         if not self._is_ready:
@@ -445,7 +444,7 @@ class LiveExecutor:
                 await self._carry_out(self.desk.pause(why, now_ns))
                 asked.done("paused: only exits pass")
             case Resume():
-                if self.desk.orders.is_killed:
+                if self.desk.orders.rules.is_killed:
                     if asked.by != HOST or self._is_killed():
                         asked.done("the kill switch is closed; only the host opens it: bot resume --re-arm")
                         return
@@ -455,6 +454,8 @@ class LiveExecutor:
                     await self._carry_out(self.desk.end_flatten(name, why, now_ns))
                 await self._carry_out(self.desk.resume(why, now_ns))
                 asked.done("resumed")
+            case Flatten(instrument=instrument) if instrument and instrument not in self._marks:
+                asked.done(f"{instrument} is not traded here: nothing was done; choose of {', '.join(self._marks)}")
             case Flatten(instrument=instrument):
                 await self._carry_out(self.desk.pause(why, now_ns))
                 await self._flatten(why, instrument, now_ns)
@@ -492,10 +493,3 @@ class LiveExecutor:
         now_ns = self._calendar.now_ns()
         await self._carry_out(self.desk.mark_equity(self._marks_at(now_ns), now_ns))
         await self._ledger.commit()
-
-
-def quoted(mark: Mark | None, quote: QuoteTold | None) -> Mark | None:
-    """Return a mark with the best prices, where they are known."""
-    if mark is None or quote is None:
-        return mark
-    return Mark(price=mark.price, ts_ns=mark.ts_ns, bid=quote.bid, ask=quote.ask)

@@ -1,15 +1,15 @@
 """Hands a live market on: to each instrument's bar aggregator in order and without loss, to others as it comes.
 
 What is handed on never waits. While an inbox is full, its messages wait here and are merged: trades of several batches
-become one batch, of several watermarks the last stands; nothing is lost. Whoever watches quotes is called with each;
-`QuoteShelf` keeps the newest alone, for those who come when they can.
+become one batch, of several watermarks the last stands; nothing is lost. Whoever else watches is called with each
+update.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 from bot.actors.inbox import Inbox, Stop
 from bot.domain.errors import InvariantBroken
-from bot.domain.market import BarBatch, MarketUpdate, QuoteBatch, TradeBatch, TradeHole
+from bot.domain.market import BarBatch, MarketUpdate, TradeBatch, TradeHole
 from bot.ports import MarketSource
 
 Key = tuple[str, str]
@@ -100,23 +100,3 @@ class _Line:
             await self._outbox.put(message)
         self._waiting = []
         await self._outbox.put(Stop())
-
-
-class QuoteShelf:
-    """The newest best quote of each instrument: older ones that nobody looked at are conflated, and counted."""
-
-    def __init__(self) -> None:
-        self._newest: dict[Key, QuoteBatch] = {}
-        self.conflated = 0
-
-    def __call__(self, update: MarketUpdate) -> None:
-        """Watch an update."""
-        quotes = update.quotes
-        if quotes is not None and len(quotes):
-            key = (update.category, update.instrument.name)
-            self.conflated += len(quotes) - 1 + (key in self._newest)
-            self._newest[key] = quotes if len(quotes) == 1 else quotes.rows(len(quotes) - 1, len(quotes))
-
-    def take(self, key: Key) -> QuoteBatch | None:
-        """Return the newest quote since the last look, None where there is none."""
-        return self._newest.pop(key, None)

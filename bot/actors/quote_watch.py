@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from bot.actors.market_feed import Key
+from bot.core.risk import Mark
 from bot.core.submission.messages import QuoteTold
 from bot.domain.market import MarketUpdate
 
@@ -36,3 +37,10 @@ class QuoteWatch:
                 ask=quotes.instrument.price(ask) if is_whole else None,
             )
         )
+
+
+def quoted(mark: Mark | None, quote: QuoteTold | None) -> Mark | None:
+    """Return a mark with the best prices, where they are known."""
+    if mark is None or quote is None:
+        return mark
+    return Mark(price=mark.price, ts_ns=mark.ts_ns, bid=quote.bid, ask=quote.ask)

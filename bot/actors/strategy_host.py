@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bot.actors.strategy_streams import NOTHING, BarStream, Due, ForecastStream, Stream, Timer
 from bot.core.calendar import Key
+from bot.core.effects import Notice, Wish
 from bot.core.event_rules import format_scale, parse_event_rule
 from bot.core.filters import FiltersTold, refit
 from bot.core.order import Order
-from bot.core.orders import Notice, Wish
 from bot.core.portfolio import apply_fee, apply_fill
 from bot.core.stops import Stops, follow
 from bot.domain.account import Position
@@ -65,6 +65,7 @@ class StrategyHost:
             if strategy.wants_forecasts:
                 self._forecasts[instrument.name] = ForecastStream(next(numbers))
         self._next = NOTHING
+        self._has_moved = False  # rows, since the next one was found: a slab drops those that are passed
         self._timer = Timer(next(numbers), strategy.timer_ns) if strategy.timer_ns else None
         strategy.bind(self)
 
@@ -130,6 +131,7 @@ class StrategyHost:
 
     def slab(self, slab: MarketSlab, now_ns: int) -> None:
         """Append what a slab holds of the streams the strategy follows."""
+        self._has_moved = True
         if self._timer is not None:
             self._timer.start(now_ns)
         for scale_ns, bars in slab.bars.items():
@@ -179,7 +181,7 @@ class StrategyHost:
 
     def next_key(self) -> Key:
         """Return the key of the next row that could matter, `NEVER` if no slab so far holds one."""
-        self._next = self._find_next()
+        self._next, self._has_moved = self._find_next(), False
         return self._next[0]
 
     def walk(self, horizon: Key) -> tuple[list[Wish], int]:
@@ -188,6 +190,8 @@ class StrategyHost:
         Returns:
             what it wants, and the time at which it does; nothing, and the time so far, if it walked to the horizon.
         """
+        if self._has_moved:  # a slab came together with the wake-up
+            self.next_key()
         while True:
             key, stream, row = self._next
             if stream is None or key >= horizon:
@@ -195,6 +199,7 @@ class StrategyHost:
             self._now_ns = key[0]
             wishes = self._tell(stream, row)
             if wishes:
+                self._has_moved = True  # it was told: whoever wakes us next must not tell it once more
                 return wishes, key[0]
             self._next = self._find_next()
 

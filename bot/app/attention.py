@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bot.app.features import compute_features, feature_source
-from bot.app.replay_market import Histories
 from bot.core.durations import format_duration
 from bot.domain.errors import DataError
 from bot.domain.market import F64, I64, FeatureBatch
+from bot.ports import Histories
 from bot.report.attention_page import DecisionLook, ScaleLook, render_attention
 from bot.report.words import utc
 from bot.runtime.env import utc_now
@@ -65,7 +65,7 @@ def draw_attention(
         for bar, batch in features_of.items():
             made[bar].append(batch)
     needs = {scale.bar: scale.need for scale in told.scales}
-    streams, times = _cut(made, needs, told.how == "banded")
+    streams, times = _cut(made, needs, told.schema.warmup, told.how == "banded")
     first = streams[told.scales[0].bar]
     unit_NH = engine.unit_at(first.values_LF[np.searchsorted(first.known_ns, times, side="right") - 1])
     normal = {bar: engine.normalize(bar, each.values_LF) for bar, each in streams.items()}
@@ -123,9 +123,14 @@ def draw_attention(
     }
 
 
-def _cut(made: dict[str, list[FeatureBatch]], needs: dict[str, int], is_banded: bool) -> tuple[dict[str, _Stream], I64]:
+def _cut(
+    made: dict[str, list[FeatureBatch]], needs: dict[str, int], warm_up: int, is_banded: bool
+) -> tuple[dict[str, _Stream], I64]:
     """Return what each scale knows at the newest decision, and the times of that and of decisions before it.
 
+    Args:
+        needs: by scale, the bars that a decision reads.
+        warm_up: the bars that features need before them.
     Raises:
         DataError: a scale knows too little then, or a feature that is needed is no number.
     """
@@ -140,10 +145,15 @@ def _cut(made: dict[str, list[FeatureBatch]], needs: dict[str, int], is_banded: 
     first = next(iter(whole))
     known_ns = whole[first].known_ns
     decision_ns = int(known_ns[-1])
+    spans_ns = [(needs[bar] + warm_up + 1) * _step_ns(each) for bar, each in whole.items()]
+    begin = f"{utc(decision_ns - max(spans_ns)).replace(' ', 'T')}"
+    wanted = f"read the past from {begin} on (--from), without holes, or choose a later decision (--at)"
     for bar, each in whole.items():
         room = _room(each, needs[bar], decision_ns)
         if room < 0:
-            raise DataError(f"{bar}: {needs[bar] + room} bars are known by then, and a decision needs {needs[bar]}")
+            raise DataError(
+                f"{bar}: {needs[bar] + room} bars are known by then, and a decision needs {needs[bar]}; {wanted}"
+            )
     times = known_ns[-_DECISIONS if is_banded else -1 :]
     while len(times) > 1 and any(_room(each, needs[bar], int(times[0])) < 0 for bar, each in whole.items()):
         times = times[1:]
@@ -155,11 +165,13 @@ def _cut(made: dict[str, list[FeatureBatch]], needs: dict[str, int], is_banded: 
             values_LF=each.values_LF[start:last], close_ns=each.close_ns[start:last], known_ns=each.known_ns[start:last]
         )
         if not np.isfinite(cut[bar].values_LF).all():
-            raise DataError(
-                f"{bar}: a feature is not known at each bar that the decision reads; read more of the past (an earlier "
-                "--from), or choose a later decision (--at)"
-            )
+            raise DataError(f"{bar}: a feature is not known at each bar that the decision reads; {wanted}")
     return cut, times
+
+
+def _step_ns(stream: _Stream) -> int:
+    """Return how far apart bars usually close."""
+    return int(np.median(np.diff(stream.close_ns))) if len(stream.close_ns) > 1 else 0
 
 
 def _room(stream: _Stream, need: int, at_ns: int) -> int:

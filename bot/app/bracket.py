@@ -224,6 +224,7 @@ def serve(job: Job, answers: BinaryIO) -> None:
 def _main() -> None:
     answers = answer_pipe()
     # Until here, and while modules are read, SIGTERM ends the process without a word; from now on it is a Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` lets all it starts ignore it
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     job = sys.stdin.buffer.read()
     if job:

@@ -4,6 +4,7 @@ It looks around twenty times a second, beside the actors, and decides nothing ab
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from bot.actors.strategy import Begin
 from bot.app.life_signs import LifeSigns
 from bot.app.live_model import LiveModel
 from bot.app.recovery import STATE_ENTRIES
+from bot.app.start_steps import StartSteps
 from bot.app.switches import Switches
 from bot.core.checkpoint import capture, encode
 from bot.core.submission.ids import ClientOrderIds
@@ -31,6 +33,8 @@ from bot.venues.bybit.live_market import LiveMarket
 log = structlog.get_logger()
 
 POLL_S = 0.05  # between two looks
+_TELL_AGAIN_NS = 5_000_000_000  # between two looks at why it is degraded, while it is
+_NUMBER = re.compile(r"[0-9.]+")  # ages and counts change all the time: they are no other reason
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class Conductor:
         settings: of the run.
         clock, speed: the run's clock, and how many of its seconds pass in one of ours.
         phases: told of readiness.
+        steps: of the start, told of the last ones.
         stop: ends the run.
     """
 
@@ -86,17 +91,19 @@ class Conductor:
         clock: Clock,
         speed: float,
         phases: Phases,
+        steps: StartSteps,
         stop: Callable[[], None],
     ) -> None:
         self._run = conducted
         self._settings = settings
         self._clock, self._speed = clock, speed
-        self._phases = phases
+        self._phases, self._steps = phases, steps
         self._stop = stop
         self._started_ns = self._kept_ns = clock.now_ns()
         self._kept_seq = conducted.kept_seq
-        self._is_begun = self._was_killed = False
+        self._is_begun = self._was_killed = self._is_money_ready = False
         self._waiting = ""  # for what, as was told
+        self._told, self._told_ns = "", 0  # why it is degraded, as was told, and when that was last looked at
 
     async def run(self) -> None:
         """Watch for readiness, switches and the time to stop; keep the state; feed the watchdog."""
@@ -140,18 +147,46 @@ class Conductor:
         is_fed = run.executor.is_ready and run.source.is_ready
         lacks = [] if run.model is None or not is_fed else run.model.troubles
         is_ready = is_fed and not lacks
+        if run.executor.is_ready and not self._is_money_ready:
+            self._is_money_ready = True
+            self._steps.done("account compared")
+            self._tell_money_ready()
         if is_ready and not self._is_begun:
             self._is_begun = True
+            self._steps.done("market and forecasts")
+            log.info("start.done", total_s=round(self._steps.so_far_s, 3), steps=self._steps.took_s)
             run.strategy_inbox.deliver(Begin())
             run.notifier.ready(doing(self._settings))
             phases.tell(Phase.READY, f"ready {(now_ns - self._started_ns) / 1e9 / self._speed:.1f} s after the start")
-        elif self._is_begun and is_ready != (phases.now is Phase.READY) and phases.now is not Phase.STOPPING:
-            doubts = [each for key in run.keys for each in run.source.doubts(*key)]
-            phase = Phase.READY if is_ready else Phase.DEGRADED
-            phases.tell(phase, "; ".join([*run.executor.troubles.values(), *doubts, *lacks]) or "all is well again")
+        elif self._is_begun and phases.now is not Phase.STOPPING:
+            self._see_degradation(now_ns, lacks, is_ready=is_ready)
         elif lacks and not self._is_begun and self._waiting != "; ".join(lacks):
             self._waiting = "; ".join(lacks)
             phases.tell(Phase.RECOVERING, f"waiting for a first forecast: {self._waiting}")
+
+    def _see_degradation(self, now_ns: int, lacks: list[str], *, is_ready: bool) -> None:
+        """Tell when it begins and ends, and once it goes on for another reason than the one that was told."""
+        run, phases = self._run, self._phases
+        if is_ready:
+            if phases.now is not Phase.READY:
+                phases.tell(Phase.READY, "all is well again")
+            return
+        if phases.now is Phase.DEGRADED and now_ns - self._told_ns < _TELL_AGAIN_NS:
+            return
+        doubts = [each for key in run.keys for each in run.source.doubts(*key)]
+        why = "; ".join([*run.executor.troubles.values(), *doubts, *lacks]) or "the reason is being found out"
+        self._told_ns = now_ns
+        gist = _NUMBER.sub("", why)
+        if phases.now is not Phase.DEGRADED or gist != self._told:
+            self._told = gist
+            phases.tell(Phase.DEGRADED, why)
+
+    def _tell_money_ready(self) -> None:
+        """Tell that exits, switches and comparisons are at work, and what entries still wait for."""
+        run = self._run
+        doubts = dict.fromkeys(f"{key[1]}: {each}" for key in run.keys for each in run.source.doubts(*key))
+        waits = f"; the strategy waits for {'; '.join(doubts)}" if doubts else ""
+        self._phases.tell(Phase.RECOVERING, f"money half is up, {self._steps.told()}{waits}")
 
 
 def doing(settings: TradeSettings) -> str:

@@ -6,6 +6,7 @@ calibrated by is refused, or marked where that is asked for. Each look is writte
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -78,7 +79,7 @@ class Evaluation:
 
 
 Tell = Callable[[str, float, str], None]
-"""Stage, part done, words."""
+"""Stage, part done, words. What it raises ends the evaluation; it is told often, also that nothing has changed."""
 
 
 def evaluate(request: Request, tell: Tell) -> Evaluation:
@@ -103,7 +104,7 @@ def evaluate(request: Request, tell: Tell) -> Evaluation:
     for number, each in enumerate(loaded):
         panel = _panel(request, each.manifest, panels, tell)
         tell("models", number / len(loaded), each.name)
-        asked = asking.ask(each, panel)
+        asked = asking.ask(each, panel, check=partial(tell, "models", number / len(loaded), each.name))
         rows = asked.rows_between(from_ns, to_ns)
         if not len(rows):
             raise ConfigError(f"{each.name}: there is no decision to judge in that stretch; move --from or --to")

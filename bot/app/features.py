@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from bot.app.replay_market import Histories
 from bot.core.bars import BarAggregator
 from bot.core.book_features import LEVELS
 from bot.core.durations import format_duration
@@ -21,7 +20,7 @@ from bot.core.perturb import Rows, Table, known_times
 from bot.domain.errors import ConfigError, DataError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, BookBatch, FeatureBatch, MarketSlab, TradeBatch
-from bot.ports import MarketHistory
+from bot.ports import Histories, MarketHistory
 from bot.runtime.env import seeded_generator
 from bot.runtime.settings import Settings
 from bot.store.book_history import BookHistory

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bot.app.replay_market import Histories
 from bot.core.lookahead import MakeGenerator
 from bot.core.perturb import Kind, known_times, perturb
 from bot.domain.errors import DataError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, FundingBatch, TradeBatch
+from bot.ports import Histories
 
 
 class HeldHistory:

@@ -151,20 +151,55 @@ def audit(where: str, on_progress: Callable[[float, str], None] | None = None) -
     return audit_live(where, tell)
 
 
+class AuditBeside:
+    """Audits a live ledger in a process of its own."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._pool: ProcessPool | None = None
+
+    def __call__(self) -> Found:
+        """Return what it finds; blocks: call it off the loop.
+
+        Raises:
+            StorageError: the process died.
+        """
+        pool = self._pool = ProcessPool("bot.store.live_audit_process", [msgspec.json.encode(Job(self._where))])
+        try:
+            lines = [line for _, line in pool.lines() if line]
+        finally:
+            pool.close()
+        if not lines:
+            name = ledger_name(self._where)
+            raise StorageError(f"{name}: the process that audits the ledger died; run `bot ledger check`")
+        return msgspec.json.decode(lines[-1], type=Found)
+
+    def stop(self) -> None:
+        """End the process, from another thread: who waits for it is told that it died."""
+        if self._pool is not None:
+            self._pool.stop()
+
+
 def audit_beside(where: str) -> Found:
-    """Return what the audit of a live ledger finds, made in a process of its own; blocks: call it off the loop.
+    """Return what `AuditBeside` finds.
 
     Raises:
         StorageError: the process died.
     """
-    pool = ProcessPool("bot.store.live_audit_process", [msgspec.json.encode(Job(where))])
-    try:
-        lines = [line for _, line in pool.lines() if line]
-    finally:
-        pool.close()
-    if not lines:
-        raise StorageError(f"{ledger_name(where)}: the process that audits the ledger died; run `bot ledger check`")
-    return msgspec.json.decode(lines[-1], type=Found)
+    return AuditBeside(where)()
+
+
+def newest_order_of(where: str) -> str | None:
+    """Return our id of the order that was intended last, None where none ever was.
+
+    Raises:
+        DataError: there is no ledger, or it cannot be read.
+    """
+    intents = tables.intents
+    query = select(intents.c.client_order_id).where(intents.c.kind == "submit").order_by(intents.c.seq.desc()).limit(1)
+    with _snapshot(where) as engine, engine.connect() as connection:
+        name: str | None = connection.execute(query).scalar()
+        return name
 
 
 def describe(where: str) -> dict[str, Any]:

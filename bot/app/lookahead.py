@@ -18,7 +18,6 @@ from bot.app.journal_words import JournalEntry, first_difference
 from bot.app.outcomes import Interrupted, RunFailed
 from bot.app.replay import Progress
 from bot.app.replay import replay as run_replay
-from bot.app.replay_market import Histories
 from bot.app.strategy_columns import probe_columns
 from bot.core.lookahead import (
     Cause,
@@ -33,6 +32,7 @@ from bot.core.lookahead import (
 )
 from bot.core.perturb import Kind, Table
 from bot.domain.errors import BotError, DataError
+from bot.ports import Histories
 from bot.runtime.env import seeded_generator
 from bot.runtime.settings import Settings
 from bot.store.run_reader import RunReader

@@ -4,6 +4,7 @@ It is imported when it is wanted: a run on any other venue starts sooner, and ho
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bot.app.emulator import make_clock, make_world
 from bot.domain.errors import ConfigError
@@ -34,6 +35,11 @@ async def make_emulator(settings: EmulatedSettings) -> Emulated:
     Raises:
         ConfigError, DataError: its settings or recordings are no good.
     """
+    if not settings.config.is_file():
+        raise ConfigError(
+            f"emulator.config = {settings.config}: no such file under {Path.cwd()}; start the bot where it is, "
+            "or give the whole path"
+        )
     chosen = load_emulator(settings.config, [*settings.overrides, "server.port=0"])
     clock, speed = make_clock(chosen)
     if not isinstance(clock, ScaledClock | SystemClock):

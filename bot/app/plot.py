@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot.app.features import compute_features, feature_source, schema_of
-from bot.app.replay_market import Histories
 from bot.core.durations import parse_duration
 from bot.core.event_rules import parse_scale
 from bot.core.features.catalogue import CATALOGUE
 from bot.core.features.schema import FeatureSchema
 from bot.domain.errors import ConfigError, DataError
 from bot.domain.market import GAP, BarBatch, FeatureBatch
+from bot.ports import Histories
 from bot.report.market_page import BarColumns, Panel, render_market
 from bot.runtime.settings import Settings
 from models.training.barriers import Costs, triple_barrier

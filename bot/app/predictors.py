@@ -16,9 +16,8 @@ from bot.core.durations import format_duration
 from bot.core.features.engine import FeatureEngine
 from bot.core.features.inputs import INPUTS, Origin
 from bot.domain.errors import ConfigError
-from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, BookBatch, ForecastBatch, TradeBatch
-from bot.ports import MarketHistory, Predictor
+from bot.ports import Histories, MarketHistory, Predictor
 from bot.runtime.market_settings import FeatureSettings, InstrumentSettings
 from bot.runtime.settings import Settings
 from bot.runtime.strategy_settings import PredictorSettings
@@ -28,7 +27,6 @@ from bot.store.market_dataset import Dataset
 from models.serving.told import Told, find_artifact, read_told
 from strategies.base import Strategy
 
-Histories = Sequence[tuple[Instrument, MarketHistory]]
 _SLAB_ROWS = 65_536
 
 

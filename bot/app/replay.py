@@ -20,7 +20,6 @@ from bot.actors.strategy import StrategyActor
 from bot.app.limits import execution_policy, protection_limits, risk_limits
 from bot.app.outcomes import Interrupted, RunFailed
 from bot.app.predictors import ForecastSpan, Predictors, make_predictors
-from bot.app.replay_market import Histories
 from bot.app.run_places import make_run_directory, point_latest_at
 from bot.app.strategy_hosts import make_host
 from bot.app.venue_model import ACCOUNT, BookReader, make_venue_model, open_books
@@ -29,16 +28,17 @@ from bot.core.books import differences
 from bot.core.calendar import Class
 from bot.core.delays import Delay
 from bot.core.digest import ColumnDigest
-from bot.core.orders import ClientOrderIds, Orders
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.protections import Protections
+from bot.core.submission.ids import ClientOrderIds
 from bot.core.venue.account import VenueAccount
 from bot.core.venue.desk import Desk
 from bot.domain.errors import BotError, ConfigError, InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import RunClosed
 from bot.domain.market import BarBatch, BookDeltaBatch, TradeBatch, column_names
-from bot.ports import MarketHistory
+from bot.ports import Histories, MarketHistory
 from bot.runtime import logs
 from bot.runtime.env import Stopwatch, VirtualCalendar, make_run_id, settle_memory
 from bot.runtime.processes import ProcessWorker

@@ -1,12 +1,12 @@
 """The market that a replay, a training or a picture is made of, opened as the settings name it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bot.app.predictors import check_predictor
 from bot.core.sample_market.spec import SampleMarketSpec
 from bot.domain.errors import ConfigError
 from bot.domain.instrument import Instrument
-from bot.ports import MarketHistory
+from bot.ports import Histories, MarketHistory
 from bot.runtime.env import seeded_generator
 from bot.runtime.market_settings import InstrumentSettings
 from bot.runtime.settings import Settings
@@ -14,8 +14,6 @@ from bot.store.market_history import ParquetHistory
 from bot.store.sample_store import ensure_sample, sample_instrument
 from bot.store.store_history import StoreHistory
 from strategies.registry import make_strategies
-
-Histories = Sequence[tuple[Instrument, MarketHistory]]
 
 
 def open_market(settings: Settings, on_sample_day: Callable[[int, int], None] = lambda done, days: None) -> Histories:

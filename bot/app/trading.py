@@ -22,7 +22,9 @@ from bot.app.live_model import LiveModel, check_live_model, with_scales
 from bot.app.observed import Observed
 from bot.app.onlookers import Onlookers
 from bot.app.recording import Recording, head_of, record_file
+from bot.app.reloading import Reloading
 from bot.app.run_places import make_run_directory, point_latest_at
+from bot.app.start_steps import StartSteps
 from bot.app.switches import Switches
 from bot.app.trading_actors import Edges, MoneyInboxes, TradingActors
 from bot.app.trading_ground import (
@@ -35,7 +37,14 @@ from bot.app.trading_ground import (
     make_account,
     reach,
 )
-from bot.app.trading_ledger import TakenUp, begin_epoch, first_row, ledger_place, take_up_ledger
+from bot.app.trading_ledger import (
+    TakenUp,
+    begin_epoch,
+    first_row,
+    ledger_place,
+    refuse_other_environment,
+    take_up_ledger,
+)
 from bot.app.trading_parts import check_mode, start_balances
 from bot.app.trading_surfaces import Surfaces
 from bot.app.trading_view import TradingView
@@ -96,6 +105,7 @@ class Trading:
         mode: "paper" or "live".
         credentials: the account's key and secret.
         on_phase: told of the run's phases, with a line for a person.
+        reread: returns the settings as they are given now, for /reload_config; None where they came from no file.
     """
 
     def __init__(
@@ -104,17 +114,22 @@ class Trading:
         mode: str,
         credentials: Credentials,
         on_phase: Callable[[Phase, str], None] = lambda phase, text: None,
+        *,
+        reread: Callable[[], TradeSettings] | None = None,
     ) -> None:
         check_mode(settings, mode)
-        self._settings = settings
+        self._settings = self._given = settings
+        self._reread = reread
         self._mode = mode
         self._credentials = credentials
         self._phases = Phases(listeners=[on_phase])
         self._strategy = make_strategies(settings.chosen)
         self._stopping = asyncio.Event()
+        self._steps = StartSteps()
         self._is_clean = False
         self._onlookers = Onlookers()
         self._model: LiveModel | None = None
+        self._logs: ServiceLogs | None = None
         self.directory = Path()
 
     @property
@@ -143,9 +158,12 @@ class Trading:
             BotError: something the user can mend.
         """
         async with AsyncExitStack() as stack:
+            self._steps.done("imports and settings")
             self._phases.tell(Phase.STARTING, "preparing; the first start compiles for up to a minute")
             venue = await reach(self._settings, stack)
+            self._steps.done("venue reached")
             await call_in_thread(precompile)  # it takes seconds, and no stream may wait so long for us
+            self._steps.done("code compiled or read")
             thread = WriterThread("ledger")
             stack.callback(thread.close)
             return await self._trade(stack, venue, thread)
@@ -159,6 +177,7 @@ class Trading:
         notifier = ServiceNotifier()
         stack.callback(notifier.close)
         listing = await list_instruments(settings, venue, notifier, self._stopping)
+        self._steps.done("instruments")
         client = await stack.enter_async_context(
             RestClient(venue.host, self._credentials, clock=venue.clock, budget=RateBudget(), speed=venue.speed)
         )
@@ -170,7 +189,9 @@ class Trading:
         budget = ConnectBudget()
         account = make_account(ground, client, self._credentials, deliver=inboxes.executor.deliver, budget=budget)
         await know_the_time(account, venue.host)
+        self._steps.done("venue's clock")
         await hold_account(ground, client, account, self._credentials)
+        self._steps.done("key and account")
         if chosen is not None:
             self._phases.tell(Phase.STARTING, f"loading {chosen[0].told.name}")
             self._model = LiveModel(
@@ -189,6 +210,7 @@ class Trading:
             stack.callback(self._model.close)
             await self._model.until_loaded()
             await know_the_time(account, venue.host)  # loading takes longer than a measure of the clock is good for
+            self._steps.done("model")
         # --- the ledger: whose it is, a number for this start, and where it ends
         cash, coins = await start_balances(client, account.venue_ms, listing.currency, venue.speed)
         in_sample = self._model is not None and self._model.in_sample(venue.clock.now_ns())
@@ -196,7 +218,10 @@ class Trading:
         opened = await thread(lambda: open_live(where, row, lock_directory=settings.run.out))
         stack.push_async_callback(self._close_ledger, opened, thread, venue)
         await know_the_time(account, venue.host)  # as opening a long ledger may
+        self._steps.done("ledger opened")
+        await thread(lambda: refuse_other_environment(where, settings))
         plan = await begin_epoch(ground, client, account, opened.store, thread)
+        self._steps.done("epoch")
         self._phases.tell(Phase.RECOVERING, f"epoch {plan.number}: reading the ledger")
         taken = await take_up_ledger(
             ground,
@@ -209,6 +234,7 @@ class Trading:
             cash=cash,
             coins=coins,
         )
+        self._steps.done("ledger read")
         edges = Edges(
             account=account,
             opened=opened,
@@ -323,7 +349,14 @@ class Trading:
             refused=lambda: source.refused,
             lives=supervisor.lives,
             notices=edges.surfaces.counters,
+            reloading=Reloading(self._given, self._reread, lambda taken: self._take_up(taken, edges.surfaces)),
         )
+
+    def _take_up(self, settings: TradeSettings, surfaces: Surfaces) -> None:
+        self._settings = self._settings.model_copy(update={"log": settings.log, "alerts": settings.alerts})
+        surfaces.change(self._settings)
+        if self._logs is not None:
+            self._logs.set_stream_level(settings.log.level)
 
     def _make_conductor(self, actors: TradingActors, around: _Around) -> Conductor:
         ground, edges, taken = actors.ground, actors.edges, actors.taken
@@ -361,6 +394,7 @@ class Trading:
             clock=ground.clock,
             speed=ground.venue.speed,
             phases=self._phases,
+            steps=self._steps,
             stop=self.stop,
         )
 
@@ -382,7 +416,7 @@ class Trading:
     def _log_beside(self, ground: Ground, stack: AsyncExitStack) -> None:
         secrets = [*self._credentials.for_client().values(), *read_alert_secrets(ground.settings.alerts).values()]
         secrecy.remember(secrets)
-        service_logs = ServiceLogs(
+        service_logs = self._logs = ServiceLogs(
             ground.directory / "log.jsonl",
             redact=Redactor(secrets),
             stream_level=ground.settings.log.level,

@@ -9,13 +9,14 @@ from bot.actors.bar_aggregator import BarAggregatorActor
 from bot.actors.inbox import Inbox
 from bot.actors.inference import Inference
 from bot.actors.ledger import LedgerActor
+from bot.actors.ledger_audit import LedgerAudit
 from bot.actors.ledger_watch import LedgerWatch
-from bot.actors.live_executor import LiveExecutor
+from bot.actors.live_executor import Asked, LiveExecutor
 from bot.actors.market_feed import Key, MarketFeed
 from bot.actors.quote_watch import QuoteWatch
 from bot.actors.strategy import StrategyActor
 from bot.app.balancing import make_balancer
-from bot.app.ledgers import OpenLedger
+from bot.app.ledgers import AuditBeside, OpenLedger
 from bot.app.limits import needs_quotes
 from bot.app.live_market import instrument_of
 from bot.app.live_model import LiveModel
@@ -34,7 +35,8 @@ from bot.core.deliveries import Heard
 from bot.core.filters import FiltersTold
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import LedgerEntry
-from bot.runtime.env import LiveCalendar, WriterThread
+from bot.domain.operation import Pause
+from bot.runtime.env import LiveCalendar, WriterThread, call_in_thread
 from bot.runtime.supervisor import Run
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.live_account import LiveAccount
@@ -199,6 +201,7 @@ class TradingActors:
             on_filters=lambda told: executor_inbox.deliver(
                 FiltersTold(instrument=instrument_of(told.filters), status=told.filters.status)
             ),
+            on_trouble=edges.surfaces.see_trouble,
         )
 
     def _add_market_half(self) -> MarketFeed:
@@ -254,6 +257,9 @@ class TradingActors:
             confirm=edges.opened.store.confirm, off_loop=edges.thread, within_s=edges.opened.confirm_within_s
         )
         self.runs["ledger_watch"] = watch.run
+        after_ns = ground.settings.ledger.audit_after
+        if after_ns is not None:
+            self.runs["ledger_audit"] = self._make_audit(after_ns / 1e9 / ground.venue.speed).run
         balancer = make_balancer(
             edges.account,
             edges.where,
@@ -265,3 +271,15 @@ class TradingActors:
             speed=ground.venue.speed,
         )
         self.runs["balancer"] = balancer.run
+
+    def _make_audit(self, after_s: float) -> LedgerAudit:
+        edges = self.edges
+        audit, deliver = AuditBeside(edges.where), self.inboxes.executor.deliver
+        return LedgerAudit(
+            audit=lambda: audit().problems,
+            stop_audit=audit.stop,
+            off_loop=call_in_thread,
+            pause=lambda why: deliver(Asked(command=Pause(why=why), by="audit", done=lambda text: None)),
+            tell=edges.surfaces.see_trouble,
+            after_s=after_s,
+        )

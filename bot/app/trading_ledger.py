@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from bot import __version__
-from bot.app.ledgers import describe
+from bot.app.ledgers import describe, newest_order_of
 from bot.app.recovery import Recovered, recover
 from bot.app.trading_ground import Ground
 from bot.app.trading_parts import make_desk, seen_epoch
 from bot.core.epochs import EpochPlan, creates_from
 from bot.core.submission.desk import LiveDesk
-from bot.core.submission.ids import ClientOrderIds
+from bot.core.submission.ids import ClientOrderIds, parse_id
+from bot.domain.errors import ConfigError
 from bot.runtime.env import WriterThread, host_name
-from bot.runtime.trade_settings import TradeSettings
+from bot.runtime.trade_settings import TradeSettings, environment_of
 from bot.store.live_ledger import LiveLedger
 from bot.venues.bybit.live_account import LiveAccount
 from bot.venues.bybit.rest_client import RestClient
@@ -78,6 +79,21 @@ def first_row(ground: Ground, *, model_id: str, in_sample: bool, cash: Decimal) 
         "from_ns": now_ns,
         "to_ns": now_ns,
     }
+
+
+def refuse_other_environment(where: str, settings: TradeSettings) -> None:
+    """See that the orders of a ledger are of the environment that is traded in, before anything is written to it.
+
+    Raises:
+        ConfigError: they are of another.
+    """
+    newest = newest_order_of(where)
+    parsed = None if newest is None else parse_id(newest)
+    if parsed is not None and parsed.environment != settings.environment_letter:
+        raise ConfigError(
+            f"ledger.at = {where}: its orders are of {environment_of(parsed.environment)}, not of "
+            f"{settings.venue.environment}; give each its own"
+        )
 
 
 async def begin_epoch(

@@ -25,13 +25,15 @@ from bot.runtime.trade_settings import REAL_MONEY, TradeSettings
 from bot.venues.bybit.envelope import Unread
 from bot.venues.bybit.hosts import Host
 from bot.venues.bybit.lookups import ask_all, executions_since, open_orders, wallet
-from bot.venues.bybit.public_client import PublicClient
+from bot.venues.bybit.public_client import NO_ANSWER, PublicClient
 from bot.venues.bybit.requests import Listed
 from bot.venues.bybit.rest_client import RestClient
+from bot.venues.bybit.startup import MARGIN_MODE
 from strategies.base import Strategy
 from strategies.registry import make_strategies
 
 _DAY_MS = 24 * 3_600_000
+_CLOCK_TRIES = 4  # for an emulator's clock, after the first
 
 
 async def emulator_clock(host: Host) -> ScaledClock:
@@ -43,6 +45,10 @@ async def emulator_clock(host: Host) -> ScaledClock:
     base = ScaledClock(start_ns=SystemClock().now_ns(), speed=1.0)
     async with PublicClient(host.rest, base) as client:
         status, body, sent_ns, recv_ns = await client.timed("/emulator/clock")
+        for _ in range(_CLOCK_TRIES):  # it may be there, and very busy
+            if status or body != NO_ANSWER:
+                break
+            status, body, sent_ns, recv_ns = await client.timed("/emulator/clock")
     if status == 0:
         raise ConfigError(f"venue.url = {host.rest}: nobody answers there; start it with bot emulator")
     if status == 404:  # an emulator of another make: it is now
@@ -100,7 +106,14 @@ def make_desk(
         environment=settings.environment_letter,
         currency=currency,
         policy=DeskPolicy(
-            holds_back_foreign=settings.run.foreign == "halt", protect_within_ns=settings.run.protect_within
+            holds_back_foreign=settings.run.foreign == "halt",
+            protect_within_ns=settings.run.protect_within,
+            leverage={
+                each.symbol: each.leverage
+                for each in settings.symbols
+                if each.leverage is not None and each.category == "linear"
+            },
+            margin_mode=MARGIN_MODE,
         ),
     )
 

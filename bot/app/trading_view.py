@@ -11,6 +11,7 @@ from bot import __version__
 from bot.actors.inbox import Inbox
 from bot.actors.live_executor import Asked, LiveExecutor
 from bot.app.observed import Observed
+from bot.app.reloading import Reloading
 from bot.app.switches import Switches
 from bot.core.stops import Stops
 from bot.core.submission.requests import Phase as RequestPhase
@@ -64,6 +65,7 @@ class TradingView:
         refused: how many messages of the market were not understood.
         lives: which actors live, by name.
         notices: what became of what people were told.
+        reloading: reads the settings again.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class TradingView:
         refused: Callable[[], int],
         lives: Callable[[], Mapping[str, bool]],
         notices: Callable[[], Sequence[Counter]],
+        reloading: Reloading,
     ) -> None:
         self._settings = settings
         self._run_id, self._mode, self._model_id, self._currency = run_id, mode, model_id, currency
@@ -106,6 +109,7 @@ class TradingView:
         self._refused = refused
         self._lives = lives
         self._notices = notices
+        self._reloading = reloading
         self._started_ns = clock.now_ns()
         self._forecasts: dict[str, ForecastView] = {}
 
@@ -165,7 +169,7 @@ class TradingView:
                 *health.alerts,
             ),
             is_paused=any(each.cause == Cause.PERSON.value and each.scope == ACCOUNT for each in latches),
-            is_killed=self._switches.is_killed or executor.desk.orders.is_killed,
+            is_killed=self._switches.is_killed or executor.desk.orders.rules.is_killed,
             currency=self._currency,
             start_cash=self._start_cash,
             cash=cash,
@@ -226,6 +230,8 @@ class TradingView:
             case Kill(is_flattening=is_flattening):
                 closing = f", {_worth(held, self._currency)} are closed" if is_flattening else ""
                 return f"{open_count} orders are canceled{closing}, and nothing new is sent until the host opens it"
+            case Flatten(instrument=instrument) if instrument and instrument not in state.instruments:
+                return f"nothing: {instrument} is not traded here; choose of {', '.join(state.instruments)}"
             case Flatten(instrument=instrument):
                 held = [each for each in held if instrument in ("", each.instrument)]
                 closing = f"{_worth(held, self._currency)} are closed at the market" if held else "nothing is held"
@@ -235,16 +241,16 @@ class TradingView:
                 return f"only exits pass from now on; {stays}"
             case Resume():
                 latches = len(state.protections.states.latches())
-                if self._switches.is_killed or self._executor.desk.orders.is_killed:
+                if self._switches.is_killed or self._executor.desk.orders.rules.is_killed:
                     return "nothing: the kill switch is closed, and only the host opens it"
                 return f"{latches} latches open; new exposure passes the gate again"
             case Reload():
-                return "nothing: settings are read at the start"
+                return self._reloading.foresee()
 
     async def obey(self, command: OperatorCommand, by: str) -> CommandDone:
         """See `ports.Operated`."""
         if isinstance(command, Reload):
-            return CommandDone(is_done=False, text="settings are read at the start: stop the bot, and start it again")
+            return self._reloading.obey(by)
         if isinstance(command, Kill):
             try:
                 self._switches.kill(f"{by}: {command.why}")  # durable, and in force at once

@@ -41,16 +41,34 @@ class TrainDone:
 
 
 class TrainStopped(Exception):
-    """Someone asked the training to stop; it can be gone on with."""
+    """Someone asked the training to stop; the message says where it was, and what to do to go on."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Watch:
     """Who watches, and who may stop it."""
 
     clock: Callable[[], float]  # seconds since some moment
-    progress: Callable[[str, float, str], None]  # stage, part done, words
-    should_stop: Callable[[], bool]
+    tell: Callable[[str, float, str], None]  # stage, part done, words
+    should_stop: Callable[[], bool] = lambda: False
+    stage: str = "reading the settings"
+    work: Path | None = None  # where checkpoints are, once that is known
+
+    def progress(self, stage: str, part: float, text: str) -> None:
+        """Tell how far a stage is."""
+        self.stage = stage
+        self.tell(stage, part, text)
+
+    def check(self) -> None:
+        """Raise TrainStopped if asked to stop: between two parts of whatever can be computed again."""
+        if self.should_stop():
+            raise TrainStopped(self.stopped())
+
+    def stopped(self) -> str:
+        """Return where it was stopped, and what to do to go on."""
+        has_begun = self.work is not None and _has_begun(self.work)
+        kept = "its checkpoint is kept: add --resume" if has_begun else "no step is done yet: give the same command"
+        return f"stopped at {self.stage}; {kept} to go on"
 
 
 def train(settings: TrainSettings, *, out: Path, is_resumed: bool, watch: Watch) -> TrainDone | None:
@@ -118,19 +136,27 @@ def _train(
     syllabus = Syllabus(config.heads, decision_ns=training_data.decision_ns(settings))
     columns = tuple(_the_column(schema, each) for each in settings.labels.units)
     settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"unit": columns})})
-    files = training_data.data_files(settings, lambda done, days: watch.progress("sample market", done / days, "made"))
+    work = watch.work = out / "training" / f"{config.system}-{settings.hash()[:12]}"
+
+    def tell_days(done: int, days: int) -> None:
+        watch.progress("sample market", done / days, "made")
+        watch.check()
+
+    files = training_data.data_files(settings, tell_days)
     path = _panel_path(settings, schema, syllabus, files, watch, processes)
     panel = open_panel(path)
     fingerprint = f"{settings.hash()} {path.name}"
-    work = out / "training" / f"{config.system}-{settings.hash()[:12]}"
+    watch.check()
     _prepare(work, is_resumed, processes)
-    session = Session(config, syllabus, _plan(settings), fingerprint)
+    session = Session(config, syllabus, _plan(settings), fingerprint, check=watch.check)
     splits = Splits.of(settings, session, panel)
     folds: list[dict[str, Any]] = []
     newest: Finished | None = None
     for number in range(1, len(splits.folds) + 1):
-        prepared = prepare_fold(settings, session, panel, splits, number, columns)
         stage = f"fold {number} of {len(splits.folds)}"
+        watch.progress(stage, 0.0, "samples")
+        prepared = prepare_fold(settings, session, panel, splits, number, columns)
+        watch.check()
         around = Surroundings(
             directory=work,
             clock=watch.clock,
@@ -152,6 +178,7 @@ def _train(
     if newest is None or not processes.is_first:
         return None
     watch.progress("judging", 0.0, "test and calibration")
+    watch.check()
     artefact = write_artefact(
         settings,
         out,
@@ -180,11 +207,14 @@ def _panel_path(
 ) -> Path:
     """Return the panel's directory, computed by the first process while the others wait."""
     path = Path()
+
+    def progress(part: float, text: str) -> None:
+        watch.progress("features", part, text)
+        watch.check()
+
     for turn in (True, False):
         if processes.is_first == turn:
-            path = training_data.make_panel(
-                settings, schema, syllabus, files, progress=lambda part, text: watch.progress("features", part, text)
-            )
+            path = training_data.make_panel(settings, schema, syllabus, files, progress=progress)
         processes.any(False)
     return path
 
@@ -195,7 +225,7 @@ def _prepare(work: Path, is_resumed: bool, processes: Processes) -> None:
     Raises:
         ConfigError: there is such a thing, and nobody asked to go on; or the other way round.
     """
-    has_begun = any(work.glob("fold-*/checkpoints/step-*"))
+    has_begun = _has_begun(work)
     processes.any(False)  # all have looked before the first one writes
     if has_begun and not is_resumed:
         raise ConfigError(f"{work}: a training of these settings is half done; add --resume to go on, or remove it")
@@ -205,6 +235,10 @@ def _prepare(work: Path, is_resumed: bool, processes: Processes) -> None:
         if not has_begun and work.exists():
             shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
+
+
+def _has_begun(work: Path) -> bool:
+    return any(work.glob("fold-*/checkpoints/step-*"))
 
 
 def _tidy(work: Path) -> None:

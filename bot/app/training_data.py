@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 
 from bot.app.features import compute_features, feature_source, schema_of
-from bot.app.replay_market import Histories, open_data
+from bot.app.replay_market import open_data
 from bot.core.durations import format_duration, parse_duration
 from bot.core.features.schema import FeatureSchema
 from bot.core.sample_market.spec import SampleMarketSpec
 from bot.domain.errors import ConfigError, DataError
 from bot.domain.instrument import Instrument
 from bot.domain.market import BarBatch, FeatureBatch
+from bot.ports import Histories
 from bot.runtime.env import seeded_generator
 from bot.runtime.settings import Settings
 from bot.runtime.train_settings import TrainSettings

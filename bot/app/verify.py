@@ -34,8 +34,8 @@ from bot.app.verify_script import (
 from bot.app.verify_words import Difference, changes
 from bot.core.checkpoint import capture, decode, is_like, restore
 from bot.core.deliveries import FORMAT, Head, Heard, Told, Verb
+from bot.core.effects import Notice, Wish
 from bot.core.filters import FiltersTold
-from bot.core.orders import Notice, Wish
 from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds
 from bot.domain.errors import ConfigError, DataError, InvariantBroken

@@ -13,11 +13,12 @@ from bot.app import evaluate as evaluating
 from bot.app import shadow_audit
 from bot.app.outcomes import RunFailed
 from bot.cli.output import Json, Set, err
-from bot.cli.train import Stages
+from bot.cli.train import PATIENCE_S, Stages
 from bot.core.lookahead import iso
 from bot.domain.errors import ConfigError, StorageError
 from bot.report.evaluation_charts import coverage_chart, coverage_over_time, skill_chart
 from bot.runtime import logs
+from bot.runtime.env import StopFlag, run_in_thread
 from bot.runtime.settings import RunSettings, load
 from bot.runtime.train_settings import load_train
 from models.evaluation.bootstrap import Sampling
@@ -85,8 +86,7 @@ def evaluate(
         trade=None if trade is None else load(trade, []),
         threads=settings.train.threads,
     )
-    with Stages(is_quiet=False) as stages:
-        found = evaluating.evaluate(request, stages.tell)
+    found = _evaluate(request)
     text = to_markdown(found.results)
     if out is not None:
         _write(out, found, text)
@@ -97,6 +97,27 @@ def evaluate(
     leaks = [finding for finding in found.results.findings if exit_code([finding])]
     if leaks:
         raise RunFailed("\n".join(str(finding) for finding in leaks))
+
+
+def _evaluate(request: evaluating.Request) -> evaluating.Evaluation:
+    """Evaluate in a thread, so that Ctrl-C is heard."""
+    stages = Stages(is_quiet=False)
+
+    def work(flag: StopFlag) -> evaluating.Evaluation:
+        def tell(stage: str, part: float, text: str) -> None:
+            flag.wait(0)
+            stages.tell(stage, part, text)
+
+        return evaluating.evaluate(request, tell)
+
+    try:
+        with stages:
+            return run_in_thread(work, patience_s=PATIENCE_S)
+    except KeyboardInterrupt:
+        raise RunFailed(
+            "interrupted; features that were computed are kept, and a look at the hold-out counts once it has begun: "
+            "the same command begins again"
+        ) from None
 
 
 def _shadow(directory: Path, sampling: Sampling, out: Path | None, as_json: bool) -> None:
@@ -137,9 +158,8 @@ def _write(out: Path, found: evaluating.Evaluation, text: str) -> None:
     results = msgspec.json.decode(to_json(found.results))
     files = {"results.json": to_json(found.results), "results.md": f"{_heading(found)}\n\n{text}".encode()}
     first = results["models"][0]
-    widest = next(
-        (m.removeprefix("coverage_") for m in first["horizons"][0]["metrics"] if m.startswith("coverage_")), ""
-    )
+    metrics = first["horizons"][0]["metrics"]  # by name, so that the narrowest interval comes first
+    widest = max((m.removeprefix("coverage_") for m in metrics if m.startswith("coverage_")), key=float, default="")
     for baseline in ("ewma", "har", "lightgbm"):
         if baseline in results["baselines"]:
             for loss in ("pinball", "qlike"):

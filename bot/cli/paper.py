@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; docs/pape
 def paper(config: ConfigFile, overrides: Set = [], as_json: Json = False) -> None:  # noqa: B006
     """Trade without real money: on an emulator of this machine, on the testnet, or on a demo account."""
     settings = load_trade(config, overrides)
-    _trade(settings, "paper", credentials_of(settings), as_json)
+    _trade(settings, "paper", credentials_of(settings), as_json, lambda: load_trade(config, overrides))
 
 
 def live(
@@ -36,7 +37,7 @@ def live(
     if not real_money:
         raise ConfigError("bot live trades real money; if you mean it, add --real-money")
     check_mode(settings, "live")  # before any key is asked for
-    _trade(settings, "live", _credentials(), as_json)
+    _trade(settings, "live", _credentials(), as_json, lambda: load_trade(config, overrides))
 
 
 def credentials_of(settings: TradeSettings) -> Credentials:
@@ -51,12 +52,18 @@ def _credentials() -> Credentials:
     return Credentials(key=key, secret=secret)
 
 
-def _trade(settings: TradeSettings, mode: str, credentials: Credentials, as_json: bool) -> None:
+def _trade(
+    settings: TradeSettings,
+    mode: str,
+    credentials: Credentials,
+    as_json: bool,
+    reread: Callable[[], TradeSettings],
+) -> None:
     def tell(phase: Phase, text: str) -> None:
         err.print(f"{phase.value:<10} {secrecy.hide(text)}", markup=False, soft_wrap=True)
 
     async def run() -> Traded:
-        trading = Trading(settings, mode, credentials, tell)
+        trading = Trading(settings, mode, credentials, tell, reread=reread)
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, trading.stop)

@@ -12,8 +12,10 @@ from bot.app import train as training
 from bot.app.outcomes import RunFailed
 from bot.cli.output import Json, Set, err, print_result, progress
 from bot.runtime import logs
-from bot.runtime.env import StopFlag, Stopped, Stopwatch, run_in_thread
+from bot.runtime.env import StopFlag, Stopwatch, run_in_thread
 from bot.runtime.train_settings import load_train
+
+PATIENCE_S = 10.0  # that somebody who asked for the end waits for a step that is long
 
 
 def train(
@@ -25,29 +27,22 @@ def train(
 ) -> None:
     """Train a model on recorded markets, calibrate and judge it, and write it as an artefact.
 
-    It may be stopped or killed at any moment: --resume goes on to the very same weights.
+    It may be stopped (Ctrl-C, SIGTERM) or killed at any moment: --resume goes on to the very same weights.
     """
     settings = load_train(config, overrides)
     logs.configure(settings.log.level)
     stages = Stages(is_quiet=os.environ.get("RANK", "0") != "0")
-    watch = Stopwatch()
+    watch = training.Watch(clock=Stopwatch().seconds, tell=stages.tell)
 
     def work(flag: StopFlag) -> training.TrainDone | None:
-        def should_stop() -> bool:
-            try:
-                flag.wait(0)
-            except Stopped:
-                return True
-            return False
-
-        watching = training.Watch(clock=watch.seconds, progress=stages.tell, should_stop=should_stop)
-        return training.train(settings, out=out, is_resumed=resume, watch=watching)
+        watch.should_stop = lambda: flag.is_set
+        return training.train(settings, out=out, is_resumed=resume, watch=watch)
 
     try:
         with stages:
-            done = run_in_thread(work)
-    except KeyboardInterrupt:
-        raise RunFailed("interrupted; its checkpoint is kept: add --resume to go on") from None
+            done = run_in_thread(work, patience_s=PATIENCE_S)
+    except KeyboardInterrupt:  # within one long step: whatever is on the disk is whole, as after a kill
+        raise RunFailed(watch.stopped()) from None
     except training.TrainStopped as stopped:
         raise RunFailed(str(stopped)) from None
     if done is None:

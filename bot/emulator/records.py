@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from bot.core.venue.facts import Execution, FundingSettled, Transaction
-from bot.core.venue.orders import Exits, Kind, OrderRecord, PriceSource, RejectReason, Status, StopKind
+from bot.core.venue.orders import Exits, Kind, OrderRecord, RejectReason, Status, StopKind
 from bot.domain.account import ZERO
 from bot.emulator.archive import KeptOrder
 from bot.emulator.listing import Listing
@@ -296,8 +296,3 @@ def transaction_record(
         "orderLinkId": link_id,
         "extraFees": "",
     }
-
-
-def source_of(text: str) -> PriceSource:
-    """Return the price that the venue's word names; ValueError for none."""
-    return PriceSource(text or "LastPrice")

@@ -4,17 +4,20 @@ A lint (`tests/support/purity_lint.py`) keeps it so; that is what makes a run re
 """
 
 import asyncio
+import atexit
 import gc
 import os
 import queue
 import resource
 import secrets
+import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -143,6 +146,15 @@ def monotonic_ns() -> int:
     return time.monotonic_ns()
 
 
+def process_age_ns() -> int:
+    """Return how long ago this process was started, to a hundredth of a second; 0 where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        began_ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+        up_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        return max(0, int((up_s - began_ticks / os.sysconf("SC_CLK_TCK")) * 1e9))
+    return 0
+
+
 def host_name() -> str:
     """Return the machine's name."""
     return socket.gethostname()
@@ -162,6 +174,11 @@ class StopFlag:
         """End the sleep there is, and every later one."""
         self._event.set()
 
+    @property
+    def is_set(self) -> bool:
+        """Return whether it has been told."""
+        return self._event.is_set()
+
     def wait(self, seconds: float) -> None:
         """Sleep, for 0 s to see whether to go on.
 
@@ -172,13 +189,16 @@ class StopFlag:
             raise Stopped
 
 
-def run_in_thread(work: Callable[[StopFlag], T]) -> T:
+def run_in_thread(work: Callable[[StopFlag], T], *, patience_s: float | None = None) -> T:
     """Return what `work` returns, done in a thread: Ctrl-C is heard at once, however long a call in it blocks.
 
-    Ctrl-C sets the flag and waits for the work to end; a second one leaves it.
+    Ctrl-C, or SIGTERM, sets the flag and waits for the work to end; a second one leaves it.
 
+    Args:
+        work: what is done. It raises `Stopped`, or what it likes, where it ends early.
+        patience_s: how long it may take to end; then it is left where it is, as if killed. None: as long as it likes.
     Raises:
-        KeyboardInterrupt: Ctrl-C. Also whatever the work raises.
+        KeyboardInterrupt: it was stopped. Also whatever else the work raises.
     """
     flag = StopFlag()
     outcome: Future[T] = Future()
@@ -190,14 +210,47 @@ def run_in_thread(work: Callable[[StopFlag], T]) -> T:
             outcome.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
+    with _interruptible():
+        try:
+            thread.start()
+            return outcome.result()
+        except KeyboardInterrupt as interrupt:
+            flag.stop()
+            if thread.ident is None:
+                raise
+            try:
+                return outcome.result(patience_s)  # it may have been through already
+            except Stopped:
+                raise interrupt from None
+            except (KeyboardInterrupt, TimeoutError):
+                if not outcome.done():
+                    atexit.register(_leave_at_once)
+                raise interrupt from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, within the block; nothing where signals are another thread's to hear.
+
+    A program that a shell's `&` has started ignores SIGINT, and hears it here as well.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
-        thread.start()
-        return outcome.result()
-    except KeyboardInterrupt:
-        flag.stop()
-        if thread.ident is not None:
-            outcome.exception()
-        raise
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _leave_at_once() -> None:
+    """End the process with work left in the middle: it must not meet the interpreter taking itself apart."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 async def call_in_thread(work: Callable[[], T]) -> T:

@@ -86,17 +86,26 @@ class ServiceLogs:
         root.setLevel(logging.WARNING)
         for name in _QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
+        self._console = console
+        self._let_through()
+        self._hook, sys.excepthook = sys.excepthook, _log_uncaught
+        logging.captureWarnings(True)
+        self._listener.start()
+
+    def set_stream_level(self, level: str) -> None:
+        """Say on standard error what is of this level and above, from now on; the file keeps its own."""
+        self._console.setLevel(level.upper())
+        self._let_through()
+
+    def _let_through(self) -> None:
         own = logging.getLogger("bot")
-        own.setLevel(min(file.level, console.level))
+        own.setLevel(min(self._file.level, self._console.level))
         structlog.configure(
             processors=[*_shared(), _hold_error, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
             wrapper_class=structlog.make_filtering_bound_logger(own.level),
             logger_factory=lambda *_: own,
             cache_logger_on_first_use=False,
         )
-        self._hook, sys.excepthook = sys.excepthook, _log_uncaught
-        logging.captureWarnings(True)
-        self._listener.start()
 
     def close(self) -> None:
         """Write what waits, and leave logging as it is before anything is configured."""

@@ -8,17 +8,20 @@ import mmap
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from bot.runtime.env import core_count, monotonic_ns
+from bot.runtime.spawning import spawn
 
 log = structlog.get_logger()
 
@@ -247,8 +250,9 @@ class SharedProcess:
     Both pipes carry wake-ups alone. The process reads its opening, a line of JSON, from its standard input, then
     wake-ups; it writes wake-ups to the descriptor that the opening names. What it prints goes to standard error.
 
-    To start a program takes as long as the system likes, tens of milliseconds on a busy machine: a thread does it.
-    Until then the process has no number. One that cannot be started is seen as one that has ended.
+    To start a program takes as long as the system likes, tens of milliseconds on a busy machine: one thread, made at
+    the first, does it for all of them, without the interpreter's lock (`spawning.py`). Until then the process has no
+    number. One that cannot be started is seen as one that has ended.
 
     Args:
         module: run as `python -m module`; it finds what this process finds.
@@ -270,28 +274,18 @@ class SharedProcess:
         opening = make_opening(memory_file, answers_end) + b"\n"
         if os.write(self._requests, opening) < len(opening):
             raise ValueError(f"an opening of {len(opening)} bytes does not fit into a pipe")
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_killed = False
-        self._lock = threading.Lock()  # of the two above
+        self._pid = 0  # nobody's
+        self._is_reaped = self._is_killed = False
+        self._lock = threading.Lock()  # of the three above
         limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
-        self._starter = threading.Thread(
-            target=self._start,
-            args=(
-                [sys.executable, "-m", module],
-                _child_environment() | limits,
-                requests_end,
-                answers_end,
-                memory_file,
-            ),
-            name=f"start {module}",
-            daemon=True,
+        self._started = _STARTER.submit(
+            self._start, module, _child_environment() | limits, requests_end, answers_end, memory_file
         )
-        self._starter.start()
 
     @property
     def pid(self) -> int:
         """Return its number, 0 while it has none."""
-        return 0 if self._process is None else self._process.pid
+        return self._pid
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when it has said something, or has ended."""
@@ -325,8 +319,8 @@ class SharedProcess:
             if self._is_killed:
                 return
             self._is_killed = True
-            if self._process is not None:
-                self._process.kill()
+            if self._pid and not self._is_reaped:
+                os.kill(self._pid, signal.SIGKILL)
         os.close(self._requests)
         os.close(self._answers)
         with suppress(BufferError):  # somebody still looks at it; it goes with them
@@ -335,23 +329,18 @@ class SharedProcess:
     def is_reaped(self, *, wait: bool = False) -> bool:
         """Return whether nothing of a killed process is left; the system may take a while to take it apart."""
         if wait:
-            self._starter.join()
-            if self._process is not None:
-                self._process.wait()
-        if self._starter.is_alive():
+            self._started.result()
+        if not self._started.done():
             return False
-        return self._process is None or self._process.poll() is not None
+        with self._lock:
+            if self._pid and not self._is_reaped:
+                self._is_reaped = os.waitpid(self._pid, 0 if wait else os.WNOHANG)[0] == self._pid
+            return self._is_reaped or not self._pid
 
-    def _start(self, command: list[str], environment: dict[str, str], requests: int, answers: int, memory: int) -> None:
+    def _start(self, module: str, environment: dict[str, str], requests: int, answers: int, memory: int) -> None:
+        command = [sys.executable, "-m", module]
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=requests,
-                stdout=subprocess.DEVNULL,
-                env=environment,
-                pass_fds=(memory, answers),
-                process_group=0,  # Ctrl-C is the parent's to answer
-            )
+            pid = spawn(command, environment, stdin=requests, keep=(memory, answers))
         except OSError as refused:
             log.error("process.not_started", command=command, reason=str(refused))
             return
@@ -359,9 +348,12 @@ class SharedProcess:
             for each in (requests, answers, memory):
                 os.close(each)
         with self._lock:
-            self._process = process
+            self._pid = pid
             if self._is_killed:
-                process.kill()
+                os.kill(pid, signal.SIGKILL)
+
+
+_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 
 
 def _child_environment() -> dict[str, str]:

@@ -29,6 +29,11 @@ REAL_MONEY = "I trade real money"
 _ENVIRONMENT_LETTERS = {"emulator": "e", "testnet": "t", "demo": "d", "mainnet": "l"}
 
 
+def environment_of(letter: str) -> str:
+    """Return the environment whose client order ids begin with a letter."""
+    return next((name for name, each in _ENVIRONMENT_LETTERS.items() if each == letter), f"environment {letter!r}")
+
+
 _PLACE: Any = {
     "log": True,
     "status": True,
@@ -76,6 +81,11 @@ class LedgerSettings(Section):
     at: str = Field("", description="a directory, or postgresql://...; empty: a directory of this account's in run.out")
     checkpoint_every: Duration = Field(
         parse_duration("5m"), ge=parse_duration("1s"), description="how often the state is kept beside the journal"
+    )
+    audit_after: Duration | None = Field(
+        parse_duration("1m"),
+        gt=0,
+        description="after the start, and then once a day, all of it is audited in a process beside; empty: never",
     )
 
 
