@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.bench_trading import INSTRUMENT, LIMITS, NAME
 from bot.app.recovery import STATE_ENTRIES, recover
 from bot.core.checkpoint import capture, encode, is_like
-from bot.core.orders import Orders, Wish
+from bot.core.effects import Wish
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.risk import Mark
 from bot.core.submission.desk import LiveDesk
@@ -49,14 +50,14 @@ _ROW = {
 }
 
 
-def make_desk() -> LiveDesk:
+def make_desk(ids: ClientOrderIds | None = None) -> LiveDesk:
     """Return a desk that knows nothing yet."""
     instruments = {NAME: INSTRUMENT}
     orders = Orders(
         instruments=instruments,
         portfolio=Portfolio(instruments, "USDT"),
         limits=LIMITS,
-        ids=ClientOrderIds(environment="e", epoch=1),
+        ids=ids or ClientOrderIds(environment="e", epoch=1),
         is_restorable=True,
     )
     return LiveDesk(orders, Terms(), environment="e")
@@ -148,14 +149,15 @@ def measure(path: Path, *, keeps: bool = False, then: int = 0) -> tuple[float, f
         then: write so many entries more, and keep nothing.
     """
     began, used = time.monotonic(), time.process_time()
-    ledger, desk = open_ledger(path), make_desk()
+    ids = ClientOrderIds(environment="e", epoch=1)
+    ledger, desk = open_ledger(path), make_desk(ids)
     recovered = recover(ledger, desk)
     found = time.monotonic() - began, time.process_time() - used, ledger.head.seq, desk
     if keeps:
         ledger.checkpoint(encode(capture(desk.orders.state, desk.submissions.journal)), now_ns=ledger.head.ts_ns)
         ledger.commit()
     if then:
-        desk.orders._ids.count = recovered.last_count
+        ids.count = recovered.last_count
         _go_on(ledger, desk, ledger.head.seq + then, step_ns=_MS)
     ledger.abandon()
     return found

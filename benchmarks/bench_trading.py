@@ -21,7 +21,8 @@ from bot.actors.ledger import LedgerActor
 from bot.actors.live_executor import LiveExecutor
 from bot.app.ledgers import open_live
 from bot.app.switches import Switches
-from bot.core.orders import Orders, Wish
+from bot.core.effects import Wish
+from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
 from bot.core.reconcile import VenueSnapshot
 from bot.core.risk import RiskLimits

@@ -17,7 +17,6 @@ from benchmarks.bench_replay import SMA, replay_seconds, settings
 from benchmarks.measure import RUNS, Figure, figure, main
 from benchmarks.sampler import shares
 from bot.app.replay import replay
-from bot.app.replay_market import Histories
 from bot.core.delays import Delay
 from bot.core.matching import VenueModel
 from bot.core.venue.account import VenueAccount
@@ -27,6 +26,7 @@ from bot.core.venue.market import Market, neutral
 from bot.domain.instrument import Side
 from bot.domain.market import BarBatch, FundingBatch, TradeBatch
 from bot.domain.orders import AmendOrder, ChangeStops, Exit, OrderType, SubmitOrder
+from bot.ports import Histories
 from bot.runtime.env import Stopwatch
 from bot.store.market_history import ParquetHistory
 
@@ -51,6 +51,9 @@ PARTS = {
     "bot/store/": "ledger",
     "bot/actors/order_executor.py": "order executor",
     "bot/core/orders.py": "order executor",
+    "bot/core/sender.py": "order executor",
+    "bot/core/rules.py": "order executor",
+    "bot/core/execution/": "order executor",
     "bot/core/risk.py": "order executor",
     "bot/actors/bar_aggregator.py": "market half",
     "bot/actors/replay_feed.py": "market half",

@@ -9,7 +9,8 @@ from bot.core.durations import Duration, parse_duration
 from bot.core.order import Order
 from bot.domain.instrument import Side
 from bot.domain.orders import Action, AmendOpen, PlaceOrder
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class QuoterParams(StrategyParams):

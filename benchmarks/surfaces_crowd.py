@@ -2,8 +2,10 @@
 
     python -m benchmarks.surfaces_crowd SETTINGS.json
 
-A Bot API server that is well, slow, floods or answers garbage (a dead one listens elsewhere); fifty open pages on the
-bot's dashboard; a scrape of `/metrics` each second. Prints what came of it as JSON when its standard input is closed.
+Bot API servers, one that is slow, one that floods, one that answers garbage (a dead one listens nowhere); fifty open
+pages on the bot's dashboard, five of which ask for the run, its chart, trades and log again and again; a scrape of
+`/metrics` each second. Looks while it is told to: a line "on" or "off" on its standard input. Prints what came of it as
+JSON when that is closed.
 """
 
 import asyncio
@@ -19,17 +21,21 @@ import aiohttp
 from aiohttp import web
 
 _STRANGER, _OPERATOR = 666, 42
+_READERS = 5
+_PARTS = ("", "/chart?instrument=BTCUSDT&span=3600", "/trades?count=50", "/log")  # that a page asks for
 
 
 class Telegram:
     """A Bot API that answers in one of the ways that there are.
 
     Args:
-        mode: "well", "slow", "flood" or "garbage".
+        mode: "slow", "flood" or "garbage".
+        slow_s: how long a slow one takes to answer.
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, slow_s: float) -> None:
         self._mode = mode
+        self._slow_s = slow_s
         self._updates = 0
         self.asked = 0
 
@@ -39,7 +45,7 @@ class Telegram:
         await request.read()
         method = request.match_info["method"]
         if self._mode == "slow":
-            await asyncio.sleep(25)
+            await asyncio.sleep(self._slow_s)
         if self._mode == "garbage":
             draws = random.Random(self.asked)
             kinds = (b'{"ok":true,"result":', b"\xff" * 4_096, b"[" * 100_000, draws.randbytes(65_536), b"")
@@ -88,6 +94,18 @@ async def _look(session: aiohttp.ClientSession, name: str, origin: str, counts: 
         await asyncio.sleep(1)
 
 
+async def _read(session: aiohttp.ClientSession, name: str, counts: dict[str, int]) -> None:
+    """Ask for all that a page shows, as it does when it is opened, turned or reloaded."""
+    while True:
+        for part in _PARTS:
+            try:
+                async with session.get(f"/api/run/{name}{part}") as answer:
+                    counts["read"] += bool(await answer.read()) and answer.ok
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                counts["unread"] += 1
+        await asyncio.sleep(1)
+
+
 async def _scrape(url: str, counts: dict[str, int]) -> None:
     async with aiohttp.ClientSession() as session:
         while True:
@@ -100,36 +118,78 @@ async def _scrape(url: str, counts: dict[str, int]) -> None:
             await asyncio.sleep(max(0, 1 - (time.monotonic() - began_s)))
 
 
+class Crowd:
+    """Those who look, while they are to.
+
+    Args:
+        given: the dashboard's address and token, the run's directory, how many pages.
+        counts: what came of it.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, given: dict[str, Any], counts: dict[str, int]) -> None:
+        self._session = session
+        self._given = given
+        self._counts = counts
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, place: Path) -> None:
+        """Open the pages of that run, and begin to scrape."""
+        origin = self._given["dashboard"]
+        try:
+            url = json.loads((place / "status.json").read_text(encoding="utf-8"))["url"]
+        except OSError:  # so late that the block is over
+            self._counts["missed"] += 1
+            return
+        self._tasks = [asyncio.create_task(_scrape(url, self._counts))]
+        self._tasks += [
+            asyncio.create_task(_look(self._session, place.name, origin, self._counts))
+            for _ in range(self._given["pages"])
+        ]
+        self._tasks += [asyncio.create_task(_read(self._session, place.name, self._counts)) for _ in range(_READERS)]
+
+    async def go(self) -> None:
+        """Look no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+
 async def _run(given: dict[str, Any]) -> dict[str, int]:
-    counts = dict.fromkeys(("pages", "news", "refused", "scraped", "unscraped", "asked"), 0)
-    telegram = Telegram(given["mode"])
-    app = web.Application()
-    app.router.add_route("*", "/bot{token}/{method}", telegram.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", given["port"]).start()
+    counts = dict.fromkeys(("pages", "news", "read", "unread", "refused", "scraped", "unscraped", "missed", "asked"), 0)
+    servers, runners = [], []
+    for mode, port in given["ports"].items():
+        telegram = Telegram(mode, given["slow_s"])
+        app = web.Application()
+        app.router.add_route("*", "/bot{token}/{method}", telegram.handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        servers.append(telegram)
+        runners.append(runner)
     loop = asyncio.get_running_loop()
     print("listening", flush=True)
-    directory = await loop.run_in_executor(None, sys.stdin.readline)  # the run's, once it is ready
-    tasks: list[asyncio.Task[None]] = []
-    async with aiohttp.ClientSession(given["dashboard"], cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-        if directory.strip():
-            place = Path(directory.strip())
-            own = {"Origin": given["dashboard"]}
-            async with session.post("/session", json={"token": given["token"]}, headers=own) as answer:
-                answer.raise_for_status()
-            url = json.loads((place / "status.json").read_text(encoding="utf-8"))["url"]
-            tasks = [asyncio.create_task(_scrape(url, counts))]
-            tasks += [
-                asyncio.create_task(_look(session, place.name, given["dashboard"], counts))
-                for _ in range(given["pages"])
-            ]
-        await loop.run_in_executor(None, sys.stdin.read)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    await runner.cleanup()
-    return counts | {"asked": telegram.asked}
+    async with aiohttp.ClientSession(
+        given["dashboard"],
+        cookie_jar=aiohttp.CookieJar(unsafe=True),
+        connector=aiohttp.TCPConnector(limit=0),
+    ) as session:
+        own = {"Origin": given["dashboard"]}
+        async with session.post("/session", json={"token": given["token"]}, headers=own) as answer:
+            answer.raise_for_status()
+        crowd, place = Crowd(session, given, counts), Path()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            word, _, more = line.strip().partition(" ")
+            if word == "ready":
+                place = Path(more)
+            else:
+                await crowd.go()
+                if word == "on":
+                    await crowd.come(place)
+        await crowd.go()
+    for runner in runners:
+        await runner.cleanup()
+    return counts | {"asked": sum(each.asked for each in servers)}
 
 
 def main(path: str) -> None:

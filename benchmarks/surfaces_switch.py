@@ -1,0 +1,96 @@
+"""A trading run's surfaces, put on and taken off while it trades: what `bench_surfaces` compares.
+
+Off is what a run without any has: no status server, nobody told, nothing looked at ten times a second. On is the real
+`Surfaces`, made anew each time, as a start would make it.
+"""
+
+import gc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bot.app.observed import Observed
+from bot.app.trading_surfaces import Surfaces
+from bot.app.trading_view import TradingView
+from bot.domain.ledger import LedgerEntry
+from bot.domain.operation import Counter, Notice, Phase
+from bot.ports import LedgerQueries
+from bot.runtime.trade_settings import TradeSettings
+
+
+class SwitchedSurfaces(Surfaces):
+    """Surfaces with a switch.
+
+    Args:
+        settings: of a run that has none.
+        directory, ledger_directory: see `Surfaces`.
+
+    Attributes:
+        newest: the run's; there is one in a process.
+    """
+
+    newest: "SwitchedSurfaces"
+
+    def __init__(self, settings: TradeSettings, *, directory: Path, ledger_directory: Path) -> None:
+        super().__init__(settings, directory=directory, ledger_directory=ledger_directory)
+        SwitchedSurfaces.newest = self
+        self._places = {"directory": directory, "ledger_directory": ledger_directory}
+        self._on: Surfaces | None = None
+        self._stack = AsyncExitStack()
+        self._run: tuple[TradingView, Observed, LedgerQueries | None] | None = None
+
+    async def put_on(self, settings: TradeSettings) -> None:
+        """Begin to be watched, as these settings say."""
+        assert self._run is not None
+        view, observed, queries = self._run
+        surfaces = Surfaces(settings, **self._places)
+        surfaces.start()
+        await self._stack.enter_async_context(surfaces.beside(view, observed, queries=queries))
+        self._on = surfaces
+
+    async def take_off(self) -> dict[str, float]:
+        """Be watched no more; return what became of notices meanwhile, by way and outcome."""
+        on, self._on = self._on, None
+        if on is None:
+            return {}
+        told = {"/".join(value for _, value in each.labels): each.value for each in on.counters()}
+        await self._stack.aclose()
+        await on.close()
+        gc.collect()  # what is left of it is not to be found in the middle of the next block
+        return told
+
+    @asynccontextmanager
+    async def beside(
+        self, view: TradingView, observed: Observed, *, queries: LedgerQueries | None = None
+    ) -> AsyncIterator[None]:
+        """Note what there is to watch; be watched when told to."""
+        self._run = view, observed, queries
+        try:
+            yield
+        finally:
+            await self.take_off()
+
+    def see_entries(self, entries: Sequence[LedgerEntry]) -> None:
+        """See `Surfaces`."""
+        _of(self).see_entries(entries)
+
+    def counters(self) -> tuple[Counter, ...]:
+        """See `Surfaces`."""
+        return _of(self).counters()
+
+    def see_phase(self, phase: Phase, text: str) -> None:
+        """See `Surfaces`."""
+        _of(self).see_phase(phase, text)
+
+    def tell(self, notice: Notice) -> None:
+        """See `Surfaces`."""
+        _of(self).tell(notice)
+
+    def see_trouble(self, text: str) -> None:
+        """See `Surfaces`."""
+        _of(self).see_trouble(text)
+
+
+def _of(switched: SwitchedSurfaces) -> Any:
+    return super(SwitchedSurfaces, switched) if switched._on is None else switched._on
