@@ -93,7 +93,12 @@ _CUT_S = 60.0  # between two cuts of a connection, the venue's time
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    ("hours", "speed"), [pytest.param(0.25, 8.0, id="quarter"), pytest.param(4.0, 8.0, id="four-hours")]
+    ("hours", "speed"),
+    [
+        pytest.param(0.25, 8.0, id="quarter"),
+        pytest.param(1.5, 8.0, id="ninety-minutes"),
+        pytest.param(4.0, 8.0, id="four-hours"),
+    ],
 )
 def test_hours_of_trading_by_a_network(tmp_path: Path, hours: float, speed: float) -> None:
     """Books, record and memory are as they should be, with a connection cut every minute."""
@@ -107,8 +112,8 @@ def test_hours_of_trading_by_a_network(tmp_path: Path, hours: float, speed: floa
         config = tmp_path / "hours.toml"
         text = _CONFIG.format(directory=tmp_path, url=emulator.url, key=KEY, secret=SECRET, store=store, root=ROOT)
         config.write_text(text, encoding="utf-8")
-        run = LongRun(config, watch_s=20.0)
-        run.until('"ready"', 300)
+        run = LongRun(config, watch_s=20.0, kept=tmp_path / "looks.jsonl")
+        run.until('"ready"', 600)
         for fault in _FAULTS:
             emulator.add_fault(**fault)
         for _ in range(int(hours * 3600 / _CUT_S)):
@@ -144,12 +149,19 @@ def test_hours_of_trading_by_a_network(tmp_path: Path, hours: float, speed: floa
 class LongRun(Process):
     """`tests.support.long_run`."""
 
-    def __init__(self, config: Path, *, watch_s: float) -> None:
+    def __init__(self, config: Path, *, watch_s: float, kept: Path) -> None:
         command = [sys.executable, "-m", "tests.support.long_run", str(config), str(watch_s)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         with_pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, **with_pipe)  # type: ignore[call-overload]
         self.said = ""
+        self._kept = kept  # what it said, also of a trial that is ended before it is over
+
+    def listen(self, seconds: float) -> bool:
+        """See `Process`."""
+        talks = super().listen(seconds)
+        self._kept.write_text(self.said, encoding="utf-8")
+        return talks
 
     def _told(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.said.splitlines() if line.startswith("{")]

@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 from msgspec.structs import replace as changed
 
-from bot.core.orders import Effects
+from bot.core.effects import Effects
 from bot.core.submission.requests import Kind, Request
 from bot.core.submission.steps import Steps
 from bot.core.submission.submissions import Submissions

@@ -12,8 +12,8 @@ from benchmarks.bench_surfaces import MODES, compare, faults_of
 @pytest.mark.parametrize("mode", MODES)
 def test_queues_hold_and_every_order_leaves(mode: str) -> None:
     """Whatever ails Telegram: no inbox is half full, no order is lost on its way, and everybody was served."""
-    runs = compare(seconds=8.0, rounds=1, modes=(mode,))
-    assert [each["mode"] for each in runs] == [mode, None]
-    for each in runs:
-        assert faults_of(each) == []
-        assert len(each["out_us"]) > 20, "hardly an order was sent: this shows nothing"
+    found = compare(pairs=1, block_s=20.0, slow_s=25.0, modes=(mode,))
+    assert faults_of(found) == []
+    assert {each.mode for each in found.blocks} == {mode, None}
+    for each in found.blocks:
+        assert len(each.orders) > 50, "hardly an order was sent: this shows nothing"

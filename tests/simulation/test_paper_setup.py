@@ -1,0 +1,64 @@
+"""A person changes leverage and margin mode in the venue's app while the bot trades: a whole paper run sees to it."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.paper_loop import PaperLoop, paper_loop
+
+pytestmark = pytest.mark.slow
+
+
+def _told(both: PaperLoop, code: str) -> list[str]:
+    return [each["detail"] for each in both.entries("AlertRaised") if each["code"] == code]
+
+
+def _set_leverage(both: PaperLoop, figure: str) -> None:
+    body: dict[str, Any] = {
+        "category": "linear",
+        "symbol": "BTCUSDT",
+        "buyLeverage": figure,
+        "sellLeverage": figure,
+    }
+    both.add_fault(kind="owner_request", text="position.set-leverage", body=body, where={"account": "first"})
+
+
+def test_a_changed_leverage_and_margin_mode_keep_entries_out_until_they_are_set_back(tmp_path: Path) -> None:
+    """Noticed at the next comparison, told once, exits pass, trading goes on by itself when it is as configured."""
+
+    async def campaign() -> None:
+        async with paper_loop(tmp_path) as both:
+            both.start()
+            await both.until_ready()
+            await both.until(lambda: bool(both.entries("FillBooked")), "it trades")
+            _set_leverage(both, "25")
+            await both.until(lambda: bool(_told(both, "LEVERAGE")), "a person is told")
+            assert "is 25, configured is 10" in _told(both, "LEVERAGE")[0]
+            from_ns = both.clock.now_ns()
+            await both.pass_time(12)
+            assert both.openings(from_ns) == []
+            denied = [each for each in both.entries("RiskDenied") if "is 25, configured" in each["detail"]]
+            assert denied, "entries were wanted, and refused for that"
+            assert len(_told(both, "LEVERAGE")) == 1
+            _set_leverage(both, "10")
+            await both.until(lambda: bool(_told(both, "AS_CONFIGURED")), "it is well again")
+            seen_ns = both.clock.now_ns()
+            await both.until(lambda: bool(both.openings(seen_ns)), "it trades on")
+
+            client = next(iter(both.exchange.clients.values()))
+            client.info = {"marginMode": "ISOLATED_MARGIN"}
+            await both.until(lambda: bool(_told(both, "MARGIN_MODE")), "a person is told")
+            from_ns = both.clock.now_ns()
+            await both.pass_time(12)
+            assert both.openings(from_ns) == []
+            client.info = {}
+            await both.until(lambda: len(_told(both, "AS_CONFIGURED")) == 2, "it is well again")
+            seen_ns = both.clock.now_ns()
+            await both.until(lambda: bool(both.openings(seen_ns)), "it trades on")
+            await both.until_flat(seconds=120)
+            await both.stop()
+            assert await both.differences() == []
+
+    asyncio.run(campaign())
