@@ -19,7 +19,8 @@ from pydantic import Field
 from bot.core.durations import Duration, parse_duration
 from bot.domain.market import I64, BarBatch
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class BreakoutParams(StrategyParams):

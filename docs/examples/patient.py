@@ -12,7 +12,8 @@ from bot.core.order import Status
 from bot.domain.instrument import Side
 from bot.domain.orders import Exit, OrderFilled, PositionCut, Trigger
 from bot.ports import Actions
-from strategies.base import Bar, Strategy, StrategyParams
+from strategies.base import Strategy, StrategyParams
+from strategies.inputs import Bar
 
 
 class PatientParams(StrategyParams):
