@@ -1,5 +1,6 @@
 """What the model of an artefact says over a stretch of a panel: the same way that training judges its own folds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,8 +84,8 @@ def syllabus_of(manifest: Manifest) -> Syllabus:
     return Syllabus(config.heads, decision_ns=parse_duration(config.scales[0].bar))
 
 
-def ask(loaded: Loaded, panel: Panel) -> Asked:
-    """Return an artefact beside a panel of its own features.
+def ask(loaded: Loaded, panel: Panel, *, check: Callable[[], None] = lambda: None) -> Asked:
+    """Return an artefact beside a panel of its own features; `check` is that of its `Session`.
 
     Raises:
         DataError: the panel has other features, instruments that the artefact does not know, or no decision that the
@@ -105,7 +106,7 @@ def ask(loaded: Loaded, panel: Panel) -> Asked:
     config, syllabus = manifest.model.config, syllabus_of(manifest)
     batch = _BATCH_STRETCHES if reads_stretches(config) else _BATCH_WINDOWS
     plan = TrainPlan(seed=config.seed, epochs=1, batch=batch, segment=_SEGMENT, rate=1e-3)
-    session = Session(config, syllabus, plan, fingerprint="")
+    session = Session(config, syllabus, plan, fingerprint="", check=check)
     lengths = lengths_needed(stream_lengths(config), segment=session.segment)
     samples = build_samples(panel.sources(loaded.normalizers), lengths=lengths)
     taught, returns_NH, variance_NH, unit_NH = unit_of(syllabus, samples, manifest.labels.unit, manifest.labels.regimes)

@@ -38,6 +38,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     best_score: float | None
     best_step: int
     stale: int  # evaluations since the best one
+    owes_validation: bool = False  # it was stopped within the evaluation of this step, which begins anew
     seconds: float  # spent so far
     tensors_sha256: str = ""
 

@@ -32,11 +32,6 @@ class Journal:
             raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
         self._board = _open_board(directory / "events", from_step)
 
-    @property
-    def has_board(self) -> bool:
-        """Return whether TensorBoard is installed."""
-        return self._board is not None
-
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Write the figures of a step.
 

@@ -99,10 +99,20 @@ class Session:
         syllabus: what it learns.
         plan: how.
         fingerprint: of the settings and the panel.
+        check: called between two batches of answers; what it raises ends the asking.
     """
 
-    def __init__(self, config: ModelConfig, syllabus: Syllabus, plan: TrainPlan, fingerprint: str) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        syllabus: Syllabus,
+        plan: TrainPlan,
+        fingerprint: str,
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config, self.syllabus, self._plan, self._fingerprint = config, syllabus, plan, fingerprint
+        self._check = check
         self._lengths = stream_lengths(config)
         self.segment = plan.segment if reads_stretches(config) else 1
 
@@ -243,6 +253,7 @@ class Session:
         answers: dict[str, torch.Tensor] = {}
         with reproducible(self._plan.seed, threads=threads):
             for chosen in order.epoch(0):
+                self._check()
                 said = model(model_input(gatherer.gather(chosen))).asked()
                 counts = torch.from_numpy(chosen.counts_BT)
                 at = torch.from_numpy(place[chosen.rows_BT[chosen.counts_BT]])

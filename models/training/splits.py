@@ -252,7 +252,8 @@ def walk_forward(
         needed_ns = train_ns + validation_ns + test_ns
         raise ConfigError(
             f"walk-forward needs {needed_ns / _DAY_NS:.1f} days for its first fold, the samples last "
-            f"{(end_ns - begin_ns) / _DAY_NS:.1f}; shorten train, validation or test, or load a longer range of time"
+            f"{(end_ns - begin_ns) / _DAY_NS:.1f}, from the day on that all a decision reads has warmed up; "
+            "shorten train, validation or test, or load a longer range of time"
         )
     plans = []
     for number in range(count):

@@ -155,6 +155,7 @@ class Trainer:
         self._steps = sum(len(train.epoch(epoch)) for epoch in range(plan.epochs))
         self._step = self._epoch = self._batch = self._best_step = self._stale = 0
         self._best_score: float | None = None
+        self._owes_validation = True  # what training begins with is the first that may be best
         self._seconds_before = 0.0
 
     def run(self) -> Trained:
@@ -172,14 +173,15 @@ class Trainer:
         if self._processes.world > 1:
             step_module = DistributedDataParallel(self._objective, find_unused_parameters=True)
         self._objective.train()
-        if self._step == 0:
-            self._evaluate()  # what training begins with is the first that may be best
+        if self._owes_validation and not self._evaluate():
+            self._write(started)
+            raise Stopped(self._step)
         while not self._is_over():
             for chosen in self._batches():
                 self._learn(step_module, chosen, started)
-                if self._step % self._plan.evaluate_every == 0 or self._step == self._steps:
-                    self._evaluate()
-                stop = self._processes.any(self._should_stop())
+                is_due = self._step % self._plan.evaluate_every == 0 or self._step == self._steps
+                stop = is_due and not self._evaluate()
+                stop = stop or self._processes.any(self._should_stop())
                 due = self._step % self._plan.checkpoint_every == 0 or self._is_over() or stop
                 if self._processes.any(due or self._clock() - written >= self._plan.checkpoint_seconds):
                     self._write(started)
@@ -254,15 +256,20 @@ class Trainer:
         text = f"step {self._step} of {self._steps}, loss {loss:.4f}{best}, {left / 60:.0f} min left"
         self._told.progress(self._step / self._steps, text)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> bool:
+        """Score the mean of the weights and keep it if it is the best; return False if asked to stop meanwhile."""
+        self._owes_validation = False
         if self._validation is None or self._score is None:
             self._keep_best(None)
-            return
+            return True
         processes = self._processes
         sums = torch.zeros(2, dtype=torch.float64)
         with self._mean.applied(self._objective), torch.no_grad(), self._autocast():
             self._objective.eval()
             for number, chosen in enumerate(self._validation.epoch(0)):
+                if processes.any(self._should_stop()):
+                    self._owes_validation = True
+                    return False
                 if number % processes.world == processes.rank:
                     inputs, targets, weights = self._tensors(self._gatherer.gather(chosen))
                     made = self._score(self._objective.model(inputs), targets, weights)
@@ -278,6 +285,7 @@ class Trainer:
             self._stale += 1
         if processes.is_first:
             self._told.metrics(self._step, {"validation": score})
+        return True
 
     def _keep_best(self, score: float | None) -> None:
         self._best = {name: value.clone() for name, value in self._mean.values.items()}
@@ -322,6 +330,7 @@ class Trainer:
             best_score=self._best_score,
             best_step=self._best_step,
             stale=self._stale,
+            owes_validation=self._owes_validation,
             seconds=self._seconds_before + self._clock() - started,
         )
         # Copies: weights that share memory, such as tied ones, are refused by the format.
@@ -335,6 +344,7 @@ class Trainer:
         self._step, self._epoch, self._batch = state.step, state.epoch, state.batch
         self._best_score, self._best_step, self._stale = state.best_score, state.best_step, state.stale
         self._mean.steps, self._seconds_before = state.mean_steps, state.seconds
+        self._owes_validation = state.owes_validation
         self._objective.load_state_dict(_under(tensors, "weights/"))
         for name, target in ((each, store[each]) for store in (self._mean.values,) for each in store):
             target.copy_(tensors[f"mean/{name}"])
