@@ -55,6 +55,22 @@ def test_a_cancel_that_a_slow_disk_held_up_is_signed_again() -> None:
     assert again.signed_ms == bench.now_ns // MS
 
 
+def test_a_cancel_that_is_refused_again_and_again_is_told_once_a_minute() -> None:
+    bench = Bench()
+    bench.send(bench.place())
+    work = bench.wish(CancelOpen(instrument=NAME))
+    told_s = []
+    for _ in range(70):
+        for send in bench.send(work):
+            refusal = Answer(kind=AnswerKind.REFUSED, cause=Cause.KEY, code="10003", text="no", recv_ns=bench.now_ns)
+            if "CANCEL_REFUSED" in alerts(bench.desk.answered(send.request, send.attempt, refusal, bench.now_ns)):
+                told_s.append((bench.now_ns - NOW_NS) // SECOND_NS)
+        bench.now_ns += SECOND_NS
+        work = bench.desk.tick(bench.marks, bench.now_ns)
+    assert len(told_s) == 2
+    assert told_s[1] - told_s[0] >= 60
+
+
 def test_nothing_new_while_in_doubt_but_exits() -> None:
     bench = Bench()
     bench.hold(qty="2")

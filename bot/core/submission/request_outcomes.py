@@ -23,6 +23,8 @@ from bot.domain.orders import (
 NOT_ACCEPTED = "NOT_ACCEPTED"
 """The code of what was given up by evidence."""
 
+_TELL_AGAIN_NS = 60_000_000_000
+
 
 class Outcomes:
     """The lower half of `Submissions`: the journal, what is watched, and what an outcome takes.
@@ -36,6 +38,7 @@ class Outcomes:
         self.journal = RequestJournal(terms.margin_ms)
         self._watches = Watches()
         self._asking: dict[str, int] = {}  # client order ids that are being looked up, and since when
+        self._cancels_told: dict[str, tuple[str, int]] = {}  # by order: how the venue refused, and when that was told
 
     def _again(self, request: Request, now_ns: int) -> None:
         """Go on: what the look-up did not find may be sent again."""
@@ -74,7 +77,7 @@ class Outcomes:
         if request.kind is Kind.CANCEL:
             self._ask_for(request, now_ns, steps)  # still wanted: it is asked again while the order lives
             if answer.cause not in (Cause.NOT_FOUND, Cause.LIMITED, Cause.BUSY, Cause.CLOCK, Cause.NETWORK):
-                self._alert("CANCEL_REFUSED", request, f"{answer.code} {answer.text}", now_ns, steps)
+                self._tell_cancel_refused(request, answer, now_ns, steps)
             return
         if is_done or (request.kind is Kind.CREATE and not request.is_open):
             return  # it is as it was asked to be; or a late word about a sending that no longer matters
@@ -83,6 +86,17 @@ class Outcomes:
             self._alert("POSITION_MODE", request, detail, now_ns, steps)
             steps.hold_back.append((request.instrument, detail))
         self._reject(request, answer.code or answer.cause.value, answer.text, now_ns, steps)
+
+    def _tell_cancel_refused(self, request: Request, answer: Answer, now_ns: int, steps: Steps) -> None:
+        """Alert, once a minute at most for the same order and reason: it is asked again every few seconds."""
+        name = request.client_order_id
+        code, told_ns = self._cancels_told.get(name, ("", 0))
+        if code == answer.code and now_ns - told_ns < _TELL_AGAIN_NS:
+            return
+        known = self.journal.by_order
+        self._cancels_told = {each: told for each, told in self._cancels_told.items() if each in known}
+        self._cancels_told[name] = answer.code, now_ns
+        self._alert("CANCEL_REFUSED", request, f"{answer.code} {answer.text}", now_ns, steps)
 
     def _ask_for(self, request: Request, now_ns: int, steps: Steps) -> None:
         """Look up the order that a request is about, whatever became of the request."""
