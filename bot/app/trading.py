@@ -54,7 +54,7 @@ from bot.domain.errors import BotError
 from bot.domain.operation import Phase
 from bot.runtime import secrecy
 from bot.runtime.alert_settings import read_alert_secrets
-from bot.runtime.env import WriterThread, call_in_thread, make_run_id, settle_memory
+from bot.runtime.env import WriterThread, call_in_thread, make_run_id, settle_memory, take_turns_often
 from bot.runtime.heartbeat import HEARTBEAT_FILE, HeartbeatWriter
 from bot.runtime.logs import ServiceLogs
 from bot.runtime.notify import ServiceNotifier
@@ -157,6 +157,7 @@ class Trading:
         Raises:
             BotError: something the user can mend.
         """
+        take_turns_often()
         async with AsyncExitStack() as stack:
             self._steps.done("imports and settings")
             self._phases.tell(Phase.STARTING, "preparing; the first start compiles for up to a minute")

@@ -338,6 +338,15 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def take_turns_often(seconds: float = 0.0005) -> None:
+    """Let a thread of Python that waits for its turn have it after so long, rather than after five milliseconds.
+
+    An order changes threads twice on its way, to the disk and back; threads of the page, the chat and the log must not
+    stand in its way for longer than one of their own steps.
+    """
+    sys.setswitchinterval(seconds)
+
+
 def settle_memory(*, young: int = 2_000_000, older: int = 50) -> None:
     """Take what is loaded by now out of the garbage collector's sight, and let it run less often.
 
