@@ -41,7 +41,7 @@ from bot.domain.errors import InvariantBroken
 from bot.domain.instrument import Instrument
 from bot.domain.ledger import LedgerEntry
 from bot.domain.market import MarketSlab
-from bot.domain.operation import Flatten, Kill, OperatorCommand, Pause, Resume
+from bot.domain.operation import CommandDone, Flatten, Kill, OperatorCommand, Pause, Resume
 from bot.domain.orders import SubmitOrder
 from bot.ports import AccountVenue, Calendar, Cancelable, Clock, LedgerWriter
 
@@ -75,7 +75,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     command: OperatorCommand
     by: str
-    done: Callable[[str], None]
+    done: Callable[[CommandDone], None]
 
 
 Message = Wish | HomeMessage | MarketSlab | Pulse | Asked | Stop
@@ -439,29 +439,31 @@ class LiveExecutor:
                 await self._carry_out(self.desk.kill(why, marks, now_ns))
                 if is_flattening:
                     await self._flatten(why, "", now_ns)
-                asked.done("killed: nothing new is sent, everything is being canceled")
+                asked.done(CommandDone(is_done=True, text="killed: nothing new is sent, everything is being canceled"))
             case Pause():
                 await self._carry_out(self.desk.pause(why, now_ns))
-                asked.done("paused: only exits pass")
+                asked.done(CommandDone(is_done=True, text="paused: only exits pass"))
             case Resume():
                 if self.desk.orders.rules.is_killed:
                     if asked.by != HOST or self._is_killed():
-                        asked.done("the kill switch is closed; only the host opens it: bot resume --re-arm")
+                        why_not = "the kill switch is closed; only the host opens it: bot resume --re-arm"
+                        asked.done(CommandDone(is_done=False, text=why_not))
                         return
                     await self._carry_out(self.desk.re_arm(why, now_ns))
                 self._is_key_refused = False
                 for name in list(self.desk.orders.state.flattening):
                     await self._carry_out(self.desk.end_flatten(name, why, now_ns))
                 await self._carry_out(self.desk.resume(why, now_ns))
-                asked.done("resumed")
+                asked.done(CommandDone(is_done=True, text="resumed"))
             case Flatten(instrument=instrument) if instrument and instrument not in self._marks:
-                asked.done(f"{instrument} is not traded here: nothing was done; choose of {', '.join(self._marks)}")
+                why_not = f"{instrument} is not traded here: nothing was done; choose of {', '.join(self._marks)}"
+                asked.done(CommandDone(is_done=False, text=why_not))
             case Flatten(instrument=instrument):
                 await self._carry_out(self.desk.pause(why, now_ns))
                 await self._flatten(why, instrument, now_ns)
-                asked.done("flattening, and paused")
+                asked.done(CommandDone(is_done=True, text="flattening, and paused"))
             case _:
-                asked.done("this cannot be done while running")
+                asked.done(CommandDone(is_done=False, text="this cannot be done while running"))
 
     async def _flatten(self, why: str, instrument: str, now_ns: int) -> None:
         names = [instrument] if instrument else sorted(self.desk.orders.state.instruments)

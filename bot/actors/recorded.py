@@ -16,7 +16,7 @@ from bot.core.calendar import Key
 from bot.core.deliveries import Did, Heard, Verb, Word, signal
 from bot.core.submission.requests import LookUpWanted, Send
 from bot.domain.ledger import LedgerEntry
-from bot.domain.operation import OperatorCommand
+from bot.domain.operation import CommandDone, OperatorCommand
 from bot.ports import AccountVenue, Calendar, Cancelable, DeliveryLog, LedgerWriter
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def _unpack_asked(raw: msgspec.Raw) -> Asked:
     return Asked(command=command, by=by, done=_ignore)
 
 
-def _ignore(text: str) -> None:
+def _ignore(outcome: CommandDone) -> None:
     """Who waited for the answer has long had it."""
 
 

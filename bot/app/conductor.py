@@ -23,7 +23,7 @@ from bot.app.start_steps import StartSteps
 from bot.app.switches import Switches
 from bot.core.checkpoint import capture, encode
 from bot.core.submission.ids import ClientOrderIds
-from bot.domain.operation import Kill, Phase
+from bot.domain.operation import CommandDone, Kill, Phase
 from bot.ports import Clock
 from bot.runtime.notify import ServiceNotifier
 from bot.runtime.trade_settings import TradeSettings
@@ -140,7 +140,7 @@ class Conductor:
         for command, answer in switches.take():
             if isinstance(command, Kill):
                 switches.kill(command.why)
-            inbox.deliver(Asked(command=command, by=HOST, done=answer))
+            inbox.deliver(Asked(command=command, by=HOST, done=lambda done, answer=answer: answer(done.text)))  # type: ignore[misc]
 
     def _see_readiness(self, now_ns: int) -> None:
         run, phases = self._run, self._phases
@@ -194,5 +194,5 @@ def doing(settings: TradeSettings) -> str:
     return f"trading {', '.join(each.symbol for each in settings.symbols)}"
 
 
-def _ignore(text: str) -> None:
+def _ignore(outcome: CommandDone) -> None:
     """Nobody waits for this answer."""

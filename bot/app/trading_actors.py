@@ -279,7 +279,7 @@ class TradingActors:
             audit=lambda: audit().problems,
             stop_audit=audit.stop,
             off_loop=call_in_thread,
-            pause=lambda why: deliver(Asked(command=Pause(why=why), by="audit", done=lambda text: None)),
+            pause=lambda why: deliver(Asked(command=Pause(why=why), by="audit", done=lambda outcome: None)),
             tell=edges.surfaces.see_trouble,
             after_s=after_s,
         )

@@ -256,16 +256,16 @@ class TradingView:
                 self._switches.kill(f"{by}: {command.why}")  # durable, and in force at once
             except StorageError as error:
                 return CommandDone(is_done=False, text=str(error))
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[CommandDone] = asyncio.get_running_loop().create_future()
 
-        def done(text: str) -> None:
+        def done(outcome: CommandDone) -> None:
             if not answer.done():
-                answer.set_result(text)
+                answer.set_result(outcome)
 
         self._inbox.deliver(Asked(command=command, by=by, done=done))
         try:
             async with asyncio.timeout(_ANSWER_S):
-                return CommandDone(is_done=True, text=await answer)
+                return await answer
         except TimeoutError:
             return CommandDone(is_done=False, text=f"the bot has not answered for {_ANSWER_S:.0f} s; it will do it yet")
 

@@ -7,7 +7,7 @@ from typing import Any
 from bot.actors.inbox import Inbox, Stop
 from bot.actors.live_executor import Asked, LiveExecutor, Message
 from bot.domain.ledger import LedgerEntry
-from bot.domain.operation import Flatten
+from bot.domain.operation import CommandDone, Flatten
 from tests.support.desk import NOW_NS
 from tests.support.live_bench import Bench
 from tests.support.money import BTC, NAME
@@ -37,7 +37,7 @@ class KeptLedger:
 
 def test_flattening_what_is_not_traded_does_nothing_and_says_so() -> None:
     """A slip of a person's hand is answered; the same command, spelled right, is carried out afterwards."""
-    said: list[str] = []
+    said: list[CommandDone] = []
     bench, ledger = Bench(), KeptLedger()
 
     async def ask() -> None:
@@ -54,7 +54,8 @@ def test_flattening_what_is_not_traded_does_nothing_and_says_so() -> None:
         inbox.deliver(Asked(command=Flatten(why="home", instrument="BTCUSD"), by="somebody", done=said.append))
         inbox.deliver(Stop())
         await executor.run()
-        assert said == [f"BTCUSD is not traded here: nothing was done; choose of {NAME}"]
+        refused = f"BTCUSD is not traded here: nothing was done; choose of {NAME}"
+        assert said == [CommandDone(is_done=False, text=refused)]
         assert bench.desk.orders.state.flattening == {}
         assert not bench.desk.orders.state.protections.states.latches()
         inbox.deliver(Asked(command=Flatten(why="home", instrument=NAME), by="somebody", done=said.append))
@@ -62,5 +63,5 @@ def test_flattening_what_is_not_traded_does_nothing_and_says_so() -> None:
         await executor.run()
 
     asyncio.run(ask())
-    assert said[1:] == ["flattening, and paused"]
+    assert said[1:] == [CommandDone(is_done=True, text="flattening, and paused")]
     assert list(bench.desk.orders.state.flattening) == [NAME]
