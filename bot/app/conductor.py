@@ -77,7 +77,7 @@ class Conductor:
     Args:
         conducted: the run's parts.
         settings: of the run.
-        clock, speed: the run's clock, and how many of its seconds pass in one of ours.
+        clock: the run's.
         phases: told of readiness.
         steps: of the start, told of the last ones.
         stop: ends the run.
@@ -89,14 +89,13 @@ class Conductor:
         settings: TradeSettings,
         *,
         clock: Clock,
-        speed: float,
         phases: Phases,
         steps: StartSteps,
         stop: Callable[[], None],
     ) -> None:
         self._run = conducted
         self._settings = settings
-        self._clock, self._speed = clock, speed
+        self._clock = clock
         self._phases, self._steps = phases, steps
         self._stop = stop
         self._started_ns = self._kept_ns = clock.now_ns()
@@ -157,7 +156,7 @@ class Conductor:
             log.info("start.done", total_s=round(self._steps.so_far_s, 3), steps=self._steps.took_s)
             run.strategy_inbox.deliver(Begin())
             run.notifier.ready(doing(self._settings))
-            phases.tell(Phase.READY, f"ready {(now_ns - self._started_ns) / 1e9 / self._speed:.1f} s after the start")
+            phases.tell(Phase.READY, f"ready {self._steps.so_far_s:.1f} s after the process began")
         elif self._is_begun and phases.now is not Phase.STOPPING:
             self._see_degradation(now_ns, lacks, is_ready=is_ready)
         elif lacks and not self._is_begun and self._waiting != "; ".join(lacks):

@@ -393,7 +393,6 @@ class Trading:
             conducted,
             settings,
             clock=ground.clock,
-            speed=ground.venue.speed,
             phases=self._phases,
             steps=self._steps,
             stop=self.stop,
