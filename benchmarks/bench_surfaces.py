@@ -5,7 +5,8 @@
 One paper run on one emulator, in which the surfaces are put on and taken off again and again, so that whatever the
 machine does meets both kinds of blocks alike. Put on means: Telegram enabled against a server that is dead, slow,
 flooding or answering garbage (one a block, in turn), the status server scraped each second, and a dashboard in its own
-process with fifty open pages. The trading process has one core, everybody else shares the other. The run trades some
+process with fifty open pages. The trading process has one core; everybody else, the surfaces' process too, shares the
+other. The run trades some
 market orders a second, on an account whose limits are higher than a beginner's, so that the venue's are not measured.
 
 Compared is the time from a wish to its order's bytes at the socket, in parts, and how long what the venue tells waits
@@ -181,8 +182,8 @@ def compare(
         if other_core is not None:
             os.sched_setaffinity(emulator.pid, {other_core})
         if is_one_core:
-            for thread in os.listdir(f"/proc/{emulator.pid}/task"):
-                os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+            for thread in Path(f"/proc/{emulator.pid}/task").iterdir():
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
         ports = {mode: _free_port() for mode in MODES}
         url, token = stack.enter_context(_dashboard(place / "runs", other_core, is_one_core))
         around = {"ports": {each: ports[each] for each in MODES if each != "dead"}, "slow_s": slow_s, "pages": PAGES}
@@ -200,6 +201,7 @@ def compare(
             "settle_s": settle_s,
             "within_s": within_s,
             "core": bot_core,
+            "others_core": other_core,
         }
         trader = _start(place, "surfaces_trader", _given(place, "trader", given))
         stack.callback(trader.kill)

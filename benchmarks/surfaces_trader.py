@@ -19,11 +19,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-import bot.app.alerting as alerting
 import bot.app.trading as trading_room
 import bot.app.trading_actors as wiring
 from benchmarks.surfaces_marks import SLOW_SYNC_NS, Reading, Readings, foreign_ns
@@ -221,7 +219,7 @@ async def _run_blocks(given: dict[str, Any], settings: TradeSettings, say: Calla
             break  # the machine is slow; what there is will do, or be said not to
         told.update(await surfaces.take_off())
         if mode is not None:
-            await surfaces.put_on(_with(settings, given["servers"][mode]))
+            await surfaces.put_on(_with(settings, given["servers"][mode]), given["others_core"])
         gc.collect()  # the same before blocks of both kinds
         await say("off" if mode is None else f"on {mode}")
         await asyncio.sleep(given["settle_s"])
@@ -283,13 +281,6 @@ def main(path: str) -> None:
     with contextlib.suppress(PermissionError):
         os.nice(_NICENESS)
     _time_ways_out()
-    for module in (
-        "bot.operator.telegram.api",
-        "bot.operator.telegram.pictures",
-    ):  # a start loads them before it trades
-        with contextlib.suppress(ImportError):
-            import_module(module)
-    alerting._LAST_WORDS_S = 0.0  # a block is not to wait for a server that is dead
     trading_room.Surfaces = SwitchedSurfaces  # type: ignore[misc]
     wiring.Inbox = TimedInbox  # type: ignore[attr-defined]
     wiring.LedgerActor = TimedLedger  # type: ignore[attr-defined]

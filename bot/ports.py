@@ -275,11 +275,19 @@ class LedgerWriter(Protocol):
 class Operated(Protocol):
     """A running bot, as its operator reaches it."""
 
-    def snapshot(self) -> Snapshot:
-        """Return what there is to see now. It costs the bot little, and is never older than the call."""
+    async def snapshot(self) -> Snapshot:
+        """Return what there is to see now. It costs the bot little, and is never older than the call.
 
-    def foresee(self, command: OperatorCommand) -> str:
-        """Return in one line what a command would do now, with its notional: shown before it is confirmed."""
+        Raises:
+            DataError: the bot does not answer.
+        """
+
+    async def foresee(self, command: OperatorCommand) -> str:
+        """Return in one line what a command would do now, with its notional: shown before it is confirmed.
+
+        Raises:
+            DataError: the bot does not answer.
+        """
 
     async def obey(self, command: OperatorCommand, by: str) -> CommandDone:
         """Carry out a command.

@@ -6,6 +6,7 @@ notices from the start, `serve` then runs everything beside the bot.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import structlog
 
 from bot.core.redaction import Redactor
 from bot.domain.errors import ConfigError, DataError
-from bot.domain.operation import Notice, Severity
+from bot.domain.operation import Counter, Notice, Severity
 from bot.operator.alerts import Alerts, Escalation, Route
 from bot.operator.contain import contain
 from bot.operator.heartbeat import Heartbeat, Wellness
@@ -75,11 +76,7 @@ class Alerting:
             from bot.operator.telegram.api import TelegramApi  # aiogram takes seconds to load: only for who uses it
 
             self._api = TelegramApi(secrets.telegram_token, server=settings.telegram.server)
-        if settings.heartbeat.enabled:
-            try:
-                check_url(secrets.heartbeat_url, is_trusted_plain=settings.heartbeat.allow_plain_http)
-            except ValueError as error:
-                raise ConfigError(f"heartbeat_url: {error}") from None
+        check_ways(settings, secrets)
         self._offsets = OffsetFile(directory / "telegram.json") if settings.telegram.enabled else None
         self.alerts = Alerts(self._routes(), clock=clock, escalation=_escalation(settings))
         self.channel: TelegramChannel | None = None
@@ -119,6 +116,18 @@ class Alerting:
         if self._beat is not None:
             self._beat.rule = _wellness(settings)
 
+    def counters(self) -> tuple[Counter, ...]:
+        """Return what became of notices, by way out: told, folded, muted, dropped, failures."""
+        counts: dict[tuple[str, str], int] = {}
+        for route, outcomes in self.alerts.counts().items():
+            way = route.partition(":")[0]  # whose it is stays here
+            for outcome in ("told", "folded", "muted", "dropped", "failures"):
+                counts[way, outcome] = counts.get((way, outcome), 0) + outcomes[outcome]
+        return tuple(
+            Counter(name="notices_total", labels=(("outcome", outcome), ("way", way)), value=count)
+            for (way, outcome), count in counts.items()
+        )
+
     async def close(self) -> None:
         """Deliver the last words, for some seconds at most, and let go of everything."""
         if self._delivering is not None:
@@ -139,7 +148,8 @@ class Alerting:
         at_ns = self._settings.telegram.summary_ns() if self._settings.telegram.enabled else None
         due_ns = None if at_ns is None else next_summary_ns(self._clock.now_ns(), at_ns)
         while True:
-            self._trace.note(operated.snapshot())
+            with suppress(DataError):  # it does not answer; the surface that was asked says so
+                self._trace.note(await operated.snapshot())
             now_ns = self._clock.now_ns()
             if due_ns is not None and at_ns is not None and now_ns >= due_ns and self.channel is not None:
                 due_ns = next_summary_ns(now_ns, at_ns)
@@ -154,7 +164,7 @@ class Alerting:
     ) -> TelegramChannel:
         assert self._offsets is not None
         users = self._settings.telegram.users
-        control = Control(allowed=frozenset(users), foresee=operated.foresee, draw_code=lambda: draw_digits(6))
+        control = Control(allowed=frozenset(users), draw_code=lambda: draw_digits(6))
         return TelegramChannel(
             api,
             operated=operated,
@@ -183,15 +193,12 @@ class Alerting:
                 name = f"telegram:{user_id}"
                 routes.append(_route(name, way, settings.telegram, is_for_escalation="telegram" in again))
         if settings.webhook.enabled:
-            try:
-                hook = Webhook(
-                    secrets.webhook_url,
-                    bot_name=settings.name,
-                    redact=self._redact,
-                    is_trusted_plain=settings.webhook.allow_plain_http,
-                )
-            except ValueError as error:
-                raise ConfigError(f"webhook_url: {error}") from None
+            hook = Webhook(
+                secrets.webhook_url,
+                bot_name=settings.name,
+                redact=self._redact,
+                is_trusted_plain=settings.webhook.allow_plain_http,
+            )
             routes.append(_route("webhook", hook, settings.webhook, is_for_escalation="webhook" in again))
         if settings.mail.enabled:
             mail = Mail(_mail(settings, secrets), bot_name=settings.name, redact=self._redact, off_loop=self._post)
@@ -214,6 +221,23 @@ class Alerting:
             rule=_wellness(self._settings),
             is_trusted_plain=settings.allow_plain_http,
         )
+
+
+def check_ways(settings: AlertSettings, secrets: AlertSecrets) -> None:
+    """Refuse what cannot be a way out.
+
+    Raises:
+        ConfigError: an address is none that may be used.
+    """
+    for name, way, url in (
+        ("webhook_url", settings.webhook, secrets.webhook_url),
+        ("heartbeat_url", settings.heartbeat, secrets.heartbeat_url),
+    ):
+        if way.enabled:
+            try:
+                check_url(url, is_trusted_plain=way.allow_plain_http)
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from None
 
 
 def next_summary_ns(now_ns: int, at_ns: int) -> int:

@@ -61,7 +61,6 @@ from bot.runtime.notify import ServiceNotifier
 from bot.runtime.setting_files import write_toml
 from bot.runtime.supervisor import Supervisor
 from bot.runtime.trade_settings import TradeSettings
-from bot.store.ledger_queries import LedgerHistory
 from bot.store.live_reader import ledger_name
 from bot.venues.bybit.backoff import ConnectBudget
 from bot.venues.bybit.credentials import Credentials
@@ -302,7 +301,7 @@ class Trading:
             edges.account.start()
             supervisor.start(actors.runs)
             supervisor.start({"conductor": conductor.run})
-            async with surfaces.beside(view, actors.observed, queries=LedgerHistory(edges.where)):
+            async with surfaces.beside(view, actors.observed, ledger=edges.where):
                 await supervisor.wait_until(self._stopping)
                 self._phases.tell(Phase.STOPPING, "stopping: open orders and positions stay at the venue")
             around.notifier.stopping()
@@ -349,7 +348,6 @@ class Trading:
             connections=lambda: source.connections() | account.connections(),
             refused=lambda: source.refused,
             lives=supervisor.lives,
-            notices=edges.surfaces.counters,
             reloading=Reloading(self._given, self._reread, lambda taken: self._take_up(taken, edges.surfaces)),
         )
 

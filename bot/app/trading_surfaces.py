@@ -1,21 +1,25 @@
-"""What people see of a trading run, put beside it: status, alerts, Telegram. None of it can stop or slow trading."""
+"""What people see of a trading run: status, alerts, Telegram, all in a process of their own (`surfaces_process`).
+
+Here is what the trading process does for it: it chooses what is worth telling, and answers when somebody looks or gives
+a command. None of it can stop or slow trading.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bot.app.alerting import Alerting, tail_of
+from bot.app.alerting import check_ways
 from bot.app.observed import Observed
-from bot.app.status import serving_status
+from bot.app.surfaces_frames import Begin, Change, End, Hide, Serve, Tell, ToSurfaces
+from bot.app.surfaces_link import SurfacesLink
 from bot.app.trading_view import TradingView
 from bot.core.notices import notice_of
 from bot.domain.ledger import LedgerEntry
-from bot.domain.operation import Counter, Notice, Phase, Severity
+from bot.domain.operation import Notice, Phase, Severity
 from bot.operator.contain import contain
 from bot.operator.discreet import Discreet
-from bot.operator.telegram.channel import Shown
-from bot.ports import Clock, LedgerQueries
+from bot.ports import Clock
 from bot.runtime import secrecy
 from bot.runtime.alert_settings import read_alert_secrets
 from bot.runtime.env import SystemClock
@@ -24,6 +28,7 @@ from bot.runtime.trade_settings import TradeSettings
 
 _SEVERITY = {Phase.DEGRADED: Severity.WARNING}
 _DEGRADED_AGAIN_NS = 60_000_000_000
+_LAST_WORDS_S = 8.0  # the process has five to deliver them
 _REASONS_MAX = 160  # characters of a phase's reasons: a phone shows no more at a glance
 
 
@@ -37,50 +42,48 @@ class Surfaces:
 
     Raises:
         ConfigError: a secret of an enabled way is missing or cannot be one.
+
+    Attributes:
+        link: to the process.
     """
 
     def __init__(self, settings: TradeSettings, *, directory: Path, ledger_directory: Path) -> None:
         self._settings = settings
         self._directory = directory
         self._clock: Clock = SystemClock()  # people live by the wall's, also where the market runs faster
-        self.secrets = read_alert_secrets(settings.alerts)
+        check_ways(settings.alerts, read_alert_secrets(settings.alerts))
+        alerts = settings.alerts
+        self._tells = any(way.enabled for way in (alerts.telegram, alerts.webhook, alerts.mail))
+        self._is_wanted = self._tells or settings.status.enabled or alerts.heartbeat.enabled
+        self._ledger_directory = ledger_directory
+        self._serve: Serve | None = None
         self._phase = Phase.STARTING
         self._degraded_ns = 0  # when it was last told
-        self._alerting = Alerting(settings.alerts, self.secrets, clock=self._clock, directory=ledger_directory)
+        self.link = SurfacesLink(self._opening)
 
     def start(self) -> None:
         """Begin to tell people: also of a start that fails."""
-        self._alerting.start()
+        if self._is_wanted:
+            self.link.start()
 
     async def close(self) -> None:
         """Deliver the last words, for some seconds at most."""
-        await self._alerting.close()
+        await self.link.close(End() if self._tells else None, _LAST_WORDS_S)
 
     def see_entries(self, entries: Sequence[LedgerEntry]) -> None:
         """Tell what of the newest durable entries is worth it."""
         for entry in entries:
             notice = notice_of(entry)
             if notice is not None:
-                self._alerting.alerts.tell(notice)
+                self.tell(notice)
 
     def change(self, settings: TradeSettings) -> None:
         """Take up what may change while running: see `reloading`."""
         self._settings = settings
-        self._alerting.change(settings.alerts)
-        if self._alerting.channel is not None:
-            self._alerting.channel.show_config(write_toml(settings.public()))
-
-    def counters(self) -> tuple[Counter, ...]:
-        """Return what became of notices, by way out: told, folded, muted, dropped, failures."""
-        counts: dict[tuple[str, str], int] = {}
-        for route, outcomes in self._alerting.alerts.counts().items():
-            way = route.partition(":")[0]  # whose it is stays here
-            for outcome in ("told", "folded", "muted", "dropped", "failures"):
-                counts[way, outcome] = counts.get((way, outcome), 0) + outcomes[outcome]
-        return tuple(
-            Counter(name="notices_total", labels=(("outcome", outcome), ("way", way)), value=count)
-            for (way, outcome), count in counts.items()
-        )
+        config = write_toml(settings.public())
+        if self._serve is not None:
+            self._serve = Serve(config=config, ledger=self._serve.ledger)  # another life is to know it, too
+        self.link.say(Change(alerts=settings.alerts.model_dump_json(), config=config))
 
     def see_phase(self, phase: Phase, text: str) -> None:
         """Tell where the run is; while it is degraded, what else is in doubt by now is told once a minute."""
@@ -89,7 +92,7 @@ class Surfaces:
             if was is phase and now_ns - self._degraded_ns < _DEGRADED_AGAIN_NS:
                 return
             self._degraded_ns = now_ns
-        self._alerting.alerts.tell(
+        self.tell(
             Notice(
                 ts_ns=now_ns,
                 kind=f"run.{phase.value}",
@@ -100,31 +103,42 @@ class Surfaces:
 
     def tell(self, notice: Notice) -> None:
         """Tell of something that is no entry of the ledger."""
-        self._alerting.alerts.tell(notice)
+        if self._tells:
+            self.link.tell(Tell(notice=notice))
 
     def see_trouble(self, text: str) -> None:
         """Tell of something that does not stop trading, and that a person should see to."""
         notice = Notice(ts_ns=self._clock.now_ns(), kind="run.trouble", severity=Severity.WARNING, text=text)
-        self._alerting.alerts.tell(notice)
+        self.tell(notice)
 
     @asynccontextmanager
-    async def beside(
-        self, view: TradingView, observed: Observed, *, queries: LedgerQueries | None = None
-    ) -> AsyncIterator[None]:
-        """Run all of it beside a run."""
-        shown = Shown(config=write_toml(self._settings.public()), log_lines=tail_of(self._directory / "log.jsonl"))
-        seen = Discreet(view, secrecy.hide)
-        async with serving_status(seen, self._settings.status, self._directory, observed.gauges):
-            serving = [
-                asyncio.create_task(contain("observed", observed.run)),
-                asyncio.create_task(self._alerting.serve(seen, queries=queries, shown=shown)),
-            ]
-            try:
-                yield
-            finally:
-                for each in serving:
-                    each.cancel()
-                await asyncio.gather(*serving, return_exceptions=True)
+    async def beside(self, view: TradingView, observed: Observed, *, ledger: str) -> AsyncIterator[None]:
+        """Let people look at a run, and ask things of it.
+
+        Args:
+            ledger: its file, or its database's address.
+        """
+        self._serve = Serve(config=write_toml(self._settings.public()), ledger=ledger)
+        self.link.show(Discreet(view, secrecy.hide), observed.gauges)
+        self.link.say(self._serve)
+        looking = asyncio.create_task(contain("observed", observed.run))
+        try:
+            yield
+        finally:
+            self._serve = None
+            self.link.say(Hide())
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    def _opening(self) -> list[ToSurfaces]:
+        settings = self._settings
+        begin = Begin(
+            alerts=settings.alerts.model_dump_json(),
+            status=settings.status.model_dump_json(),
+            directory=str(self._directory),
+            ledger_directory=str(self._ledger_directory),
+        )
+        return [begin] if self._serve is None else [begin, self._serve]
 
 
 def _short(text: str) -> str:

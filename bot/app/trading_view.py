@@ -64,7 +64,6 @@ class TradingView:
         connections: how many were made or tried, by name.
         refused: how many messages of the market were not understood.
         lives: which actors live, by name.
-        notices: what became of what people were told.
         reloading: reads the settings again.
     """
 
@@ -90,7 +89,6 @@ class TradingView:
         connections: Callable[[], Mapping[str, int]],
         refused: Callable[[], int],
         lives: Callable[[], Mapping[str, bool]],
-        notices: Callable[[], Sequence[Counter]],
         reloading: Reloading,
     ) -> None:
         self._settings = settings
@@ -108,7 +106,6 @@ class TradingView:
         self._connections = connections
         self._refused = refused
         self._lives = lives
-        self._notices = notices
         self._reloading = reloading
         self._started_ns = clock.now_ns()
         self._forecasts: dict[str, ForecastView] = {}
@@ -135,7 +132,7 @@ class TradingView:
 
     # --- ports.Operated -----------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
+    async def snapshot(self) -> Snapshot:
         """See `ports.Operated`."""
         executor, now_ns = self._executor, self._clock.now_ns()
         state = executor.desk.orders.state
@@ -213,7 +210,6 @@ class TradingView:
                     for name, count in self._connections().items()
                 ),
                 Counter(name="frames_refused_total", labels=(), value=self._refused()),
-                *self._notices(),
             ),
             last_decision_ns=executor.decided_ns,
             last_reconciled_ns=executor.compared_ns,
@@ -221,7 +217,7 @@ class TradingView:
             books=tuple(self._books()),
         )
 
-    def foresee(self, command: OperatorCommand) -> str:
+    async def foresee(self, command: OperatorCommand) -> str:
         """See `ports.Operated`."""
         state = self._executor.desk.orders.state
         held = [each for each in self._positions() if each.qty]

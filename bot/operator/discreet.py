@@ -20,9 +20,9 @@ class Discreet:
         self._operated = operated
         self._redact = redact
 
-    def snapshot(self) -> Snapshot:
+    async def snapshot(self) -> Snapshot:
         """See `Operated`. Free text alone is looked through, of which a bot that is well has none."""
-        view = self._operated.snapshot()
+        view = await self._operated.snapshot()
         if not view.troubles and not view.latches:
             return view
         return replace(
@@ -31,9 +31,9 @@ class Discreet:
             latches=tuple(replace(each, detail=self._redact(each.detail)) for each in view.latches),
         )
 
-    def foresee(self, command: OperatorCommand) -> str:
+    async def foresee(self, command: OperatorCommand) -> str:
         """See `Operated`."""
-        return self._operated.foresee(command)
+        return await self._operated.foresee(command)
 
     async def obey(self, command: OperatorCommand, by: str) -> CommandDone:
         """See `Operated`."""

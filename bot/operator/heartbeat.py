@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from bot.domain.errors import DataError
 from bot.domain.operation import Phase, Snapshot
 from bot.operator.ways_out import check_url, is_reached
 from bot.ports import Operated
@@ -84,7 +85,10 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """Look, and say that all is well if it is."""
-        reasons = why_unwell(self._operated.snapshot(), self.rule)
+        try:
+            reasons = why_unwell(await self._operated.snapshot(), self.rule)
+        except DataError as error:
+            reasons = [str(error)]
         if reasons:
             self.withheld += 1
             if self._was_well:

@@ -12,7 +12,6 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from bot.domain.operation import Counter, HeldPosition, Phase, Snapshot
 
@@ -56,14 +55,14 @@ class Gauge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metrics:
-    """The metrics of a running bot, in a registry of their own.
+    """The metrics of a running bot at one moment, in a registry of their own.
 
     Args:
-        snapshot: taken once for each scrape.
-        gauges: what else there is to tell; it must return at once.
+        snapshot: of this moment.
+        gauges: what else there is to tell.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot], gauges: Callable[[], Sequence[Gauge]] = tuple) -> None:
+    def __init__(self, snapshot: Snapshot, gauges: Sequence[Gauge] = ()) -> None:
         self._snapshot = snapshot
         self._gauges = gauges
         self._registry = CollectorRegistry(auto_describe=False)
@@ -71,27 +70,11 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield what Prometheus asks for."""
-        yield from families(self._snapshot(), self._gauges())
+        yield from families(self._snapshot, self._gauges)
 
     def text(self) -> bytes:
         """Return the exposition."""
         return generate_latest(self._registry)
-
-    def parts(self) -> Iterator[bytes]:
-        """Yield the exposition of one moment, family by family, so that whoever writes it can let others go first."""
-        for family in families(self._snapshot(), self._gauges()):
-            yield generate_latest(_One(family))
-
-
-class _One(Collector):
-    """A collector of one family."""
-
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield it."""
-        yield self._family
 
 
 def families(view: Snapshot, gauges: Sequence[Gauge] = ()) -> Iterator[Metric]:

@@ -1,7 +1,7 @@
 """What a running bot tells of itself over HTTP: metrics, health, the whole snapshot; and, where allowed, its controls.
 
-It runs in the bot's process, so it does little: a snapshot serves all who ask within a quarter of a second, requests
-are few and short, and nothing that goes wrong here reaches trading.
+A snapshot serves all who ask within a quarter of a second, requests are few and short, and nothing that goes wrong here
+reaches trading.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from bot.domain.errors import DataError
 from bot.domain.operation import Flatten, Kill, OperatorCommand, Pause, Phase, Reload, Resume, Snapshot
 from bot.operator.http_guard import HEADERS, Guard, Handler, Listener, hosts_of, is_same, json_response, read_body
 from bot.operator.metrics import CONTENT_TYPE, Gauge, Metrics
@@ -23,7 +24,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _SHARED_S = 0.25  # how long one snapshot serves all
-_FAMILIES_AT_ONCE = 3  # of metrics, until others may go first
 _CONFIRM_S = 60.0
 _CONFIRM_MAX = 16
 _OBEY_S = 30.0
@@ -72,8 +72,9 @@ class StatusServer:
         self._has_controls = has_controls
         self._open_metrics = open_metrics
         self._names = tuple(hosts)
-        self._metrics = Metrics(self._view, gauges)
+        self._gauges = gauges
         self._taken: Snapshot | None = None
+        self._taking = asyncio.Lock()
         self._taken_s = 0.0
         self._foreseen: dict[str, tuple[OperatorCommand, float]] = {}
         app = web.Application(middlewares=[self._let_in], client_max_size=8_192)
@@ -124,31 +125,28 @@ class StatusServer:
             return await handler(request)
         except web.HTTPException as error:
             return self.guard.refuse(error.status, error.reason)
+        except DataError as error:
+            return self.guard.refuse(503, str(error))
 
-    def _view(self) -> Snapshot:
-        now_s = asyncio.get_running_loop().time()
-        if self._taken is None or now_s - self._taken_s > _SHARED_S:
-            self._taken, self._taken_s = self._operated.snapshot(), now_s
-        return self._taken
+    async def _view(self) -> Snapshot:
+        async with self._taking:
+            now_s = asyncio.get_running_loop().time()
+            if self._taken is None or now_s - self._taken_s > _SHARED_S:
+                self._taken, self._taken_s = await self._operated.snapshot(), now_s
+            return self._taken
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
-        parts = []
-        self._view()
-        await asyncio.sleep(0)
-        for number, part in enumerate(self._metrics.parts()):
-            parts.append(part)
-            if number % _FAMILIES_AT_ONCE == 0:
-                await asyncio.sleep(0)  # all of it takes some milliseconds: an order need not wait for that
-        return web.Response(body=b"".join(parts), headers={**HEADERS, "Content-Type": CONTENT_TYPE})
+        text = Metrics(await self._view(), self._gauges()).text()
+        return web.Response(body=text, headers={**HEADERS, "Content-Type": CONTENT_TYPE})
 
     async def _serve_live(self, request: web.Request) -> web.Response:
         """Say whether the process is of use: it answers, and every actor lives."""
-        dead = [each.name for each in self._view().actors if not each.is_alive]
+        dead = [each.name for each in (await self._view()).actors if not each.is_alive]
         return _health(not dead, "live", [f"{name} has ended" for name in dead])
 
     async def _serve_ready(self, request: web.Request) -> web.Response:
         """Say whether it would enter a position now, and what keeps it from it."""
-        view = self._view()
+        view = await self._view()
         why = list(view.troubles)
         why += ["the kill switch is closed"] if view.is_killed else []
         why += ["paused by a person"] if view.is_paused else []
@@ -156,9 +154,7 @@ class StatusServer:
         return _health(is_ready, view.phase.value, why)
 
     async def _serve_snapshot(self, request: web.Request) -> web.Response:
-        view = self._view()
-        await asyncio.sleep(0)
-        return json_response(msgspec.json.encode(view))
+        return json_response(msgspec.json.encode(await self._view()))
 
     async def _foresee(self, request: web.Request) -> web.Response:
         command = await self._read(request, _COMMANDS)
@@ -169,7 +165,7 @@ class StatusServer:
         while len(self._foreseen) >= _CONFIRM_MAX:
             self._foreseen.pop(next(iter(self._foreseen)))
         confirm = self._new_token()
-        text = self._operated.foresee(command)
+        text = await self._operated.foresee(command)
         self._foreseen[confirm] = (command, now_s + _CONFIRM_S)
         return json_response(msgspec.json.encode(Foreseen(text=text, confirm=confirm, seconds=_CONFIRM_S)))
 

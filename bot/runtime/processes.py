@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -352,6 +353,46 @@ class SharedProcess:
             if self._is_killed:
                 os.kill(pid, signal.SIGKILL)
 
+
+class LinkedProcess:
+    """A Python module in a process of its own, at the other end of a socket, which is its standard input.
+
+    Make it, end it and wait for it in a thread: the system takes its time for each (`spawning.py`).
+
+    Args:
+        module: run as `python -m module`; it finds what this process finds.
+        without: variables of the environment that it is not given.
+
+    Attributes:
+        end: this process's end of the socket; whoever made it closes it.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, module: str, *, without: Sequence[str] = ()) -> None:
+        self.end, theirs = socket.socketpair()
+        environment = {name: value for name, value in _child_environment().items() if name not in without}
+        try:
+            self.pid = spawn([sys.executable, "-m", module], environment, stdin=theirs.fileno(), keep=())
+        except OSError:
+            self.end.close()
+            raise
+        finally:
+            theirs.close()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended; end it after so many seconds."""
+        deadline_s = _now_s() + seconds
+        while os.waitpid(self.pid, os.WNOHANG)[0] != self.pid:
+            if _now_s() > deadline_s:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                return
+            select.select([], [], [], _LOOK_S)
+
+
+_LOOK_S = 0.01  # between two looks whether a process has ended
 
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 

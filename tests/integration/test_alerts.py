@@ -1,7 +1,6 @@
 """Alerts by real ways out: HTTP, SMTP, Telegram; each alone in its trouble."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from email import message_from_bytes
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from bot.app.alerting import Alerting, next_summary_ns, tail_of
 from bot.core.redaction import Redactor
@@ -24,6 +22,7 @@ from bot.runtime.alert_settings import AlertSecrets, AlertSettings, read_alert_s
 from bot.runtime.env import SystemClock, WriterThread
 from bot.store.ledger_queries import LedgerHistory
 from tests.support.bot_api import TOKEN, serve_bot_api
+from tests.support.hooks import Hook, serve_hook
 from tests.support.live_ledgers import STARTED_NS, begin, history, open_ledger, write_one_by_one
 from tests.support.operated import MINUTE, START_NS, FakeOperated, make_snapshot
 from tests.support.telegram_updates import OPERATOR, update
@@ -34,48 +33,6 @@ ERROR = Notice(
     ts_ns=1, kind="order.doubted", severity=Severity.ERROR, text="an order is in doubt", instrument="BTCUSDT"
 )
 INFO = Notice(ts_ns=1, kind="run.started", severity=Severity.INFO, text="started")
-
-
-class Hook:
-    """A web server that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        self.gets = 0
-        self.statuses: list[int] = []
-        self.url = ""
-        self.news = asyncio.Condition()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        """Answer with the next status."""
-        status = self.statuses.pop(0) if self.statuses else 200
-        if request.method == "GET":
-            self.gets += 1
-        elif status == 200:
-            self.bodies.append(json.loads(await request.text()))
-        async with self.news:
-            self.news.notify_all()
-        return web.Response(status=status, headers={"Location": "http://127.0.0.1:9/", "Retry-After": "0"})
-
-    async def until_bodies(self, count: int) -> None:
-        """Return when so many came."""
-        async with asyncio.timeout(10), self.news:
-            await self.news.wait_for(lambda: len(self.bodies) >= count)
-
-
-@asynccontextmanager
-async def serve_hook() -> AsyncIterator[Hook]:
-    hook = Hook()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", hook.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    hook.url = f"http://127.0.0.1:{runner.addresses[0][1]}/secret-path-0123456789"
-    try:
-        yield hook
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -74,9 +74,7 @@ class Chat:
         self.offsets = OffsetFile(path)
         self.telegram = TelegramApi(token, server=api.url, poll_s=1)
         drawn = iter(range(200_000, 300_000))
-        self.control = Control(
-            allowed=frozenset({OPERATOR}), foresee=self.operated.foresee, draw_code=lambda: str(next(drawn))
-        )
+        self.control = Control(allowed=frozenset({OPERATOR}), draw_code=lambda: str(next(drawn)))
         self.channel = TelegramChannel(
             self.telegram,
             operated=self.operated,

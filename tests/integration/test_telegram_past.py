@@ -60,7 +60,7 @@ async def channel(tmp_path: Path) -> AsyncIterator[TelegramChannel]:
         TelegramApi(TOKEN),
         operated=operated,
         operators=[OPERATOR],
-        control=Control(allowed=frozenset({OPERATOR}), foresee=operated.foresee, draw_code=lambda: "123456"),
+        control=Control(allowed=frozenset({OPERATOR}), draw_code=lambda: "123456"),
         offsets=OffsetFile(tmp_path / "telegram.json"),
         alerts=Nobody(),
         disk=thread,

@@ -47,7 +47,7 @@ def rules() -> list[dict[str, str]]:
 
 
 def exposed(view: Snapshot) -> dict[str, Series]:
-    text = Metrics(lambda: view, lambda: [GPU]).text().decode()
+    text = Metrics(view, [GPU]).text().decode()
     found: dict[str, Series] = {"up": {(("job", "bot"),): 1.0}}
     for family in text_string_to_metric_families(text):
         for each in family.samples:

@@ -82,7 +82,7 @@ async def test_metrics_tell_the_snapshot_in_base_units() -> None:
 def test_an_unmarked_position_leaves_exposure_out_and_strange_counters_are_counted() -> None:
     held = replace(make_snapshot().positions[0], mark_price=None)
     strange = (Counter(name="Bad Name", labels=(), value=1), Counter(name="x_total", labels=(("a-b", "c"),), value=1))
-    found = samples(Metrics(lambda: make_snapshot(positions=(held,), equity=None, counters=strange)).text().decode())
+    found = samples(Metrics(make_snapshot(positions=(held,), equity=None, counters=strange)).text().decode())
     names = {name for name, _ in found}
     assert not names & {"bot_exposure_gross", "bot_equity", "bot_drawdown_ratio", "bot_leverage_ratio"}
     assert found["bot_counters_left_out", ()] == 2

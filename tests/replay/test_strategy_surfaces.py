@@ -131,10 +131,10 @@ def _unpriced() -> StrategyBook:
 
 def test_a_running_bots_books_are_told_by_metrics_and_chat() -> None:
     view = make_snapshot(books=_books())
-    text = Metrics(lambda: view).text().decode()
+    text = Metrics(view).text().decode()
     assert 'bot_book_notional{instrument="BTCUSDT",strategy="quick"} -30000.0' in text
     assert 'bot_book_realized_pnl{instrument="ETHUSDT",strategy="quick"} -2.0' in text
-    assert "bot_book_quantity{" not in Metrics(make_snapshot).text().decode()
+    assert "bot_book_quantity{" not in Metrics(make_snapshot()).text().decode()
     status = answers.status(view).body
     assert "quick: +13.75 USDT, -0.5 BTCUSDT" in status
     assert "calm: -2.13 USDT" in status or "calm: -2.12 USDT" in status

@@ -164,12 +164,12 @@ class FakeOperated:
         self.looks = 0
         self.obeyed: list[tuple[OperatorCommand, str]] = []
 
-    def snapshot(self) -> Snapshot:
+    async def snapshot(self) -> Snapshot:
         """See `ports.Operated`."""
         self.looks += 1
         return self.view
 
-    def foresee(self, command: OperatorCommand) -> str:
+    async def foresee(self, command: OperatorCommand) -> str:
         """See `ports.Operated`."""
         match command:
             case Flatten() | Kill(is_flattening=True):

@@ -87,6 +87,7 @@ class PaperLoop:
             "ledger": {"at": str(self.ledger), "checkpoint_every": "20s"},
             "risk": {"mark_age_max": "20s", "orders_per_second_max": 100},
             "protections": {"drawdown_reduce": 0, "drawdown_halt": 0, "daily_loss_reduce": 0, "daily_loss_halt": 0},
+            "status": {"enabled": False},  # a process of its own, which most trials have no use for
         }
         for section, keys in changed.items():
             values[section] = values.get(section, {}) | keys

@@ -59,11 +59,11 @@ async def test_troubles_latches_and_answers_are_looked_through() -> None:
     latch = LatchView(scope="account", cause="doubt", state="reducing", detail=f"said {REMEMBERED}")
     operated = Quoting(make_snapshot(troubles=(f"key {REMEMBERED} refused",), latches=(latch,)))
     seen = Discreet(operated, Redactor([REMEMBERED]))
-    view = seen.snapshot()
+    view = await seen.snapshot()
     assert view.troubles == (f"key {HIDDEN} refused",)
     assert view.latches[0].detail == f"said {HIDDEN}"
     assert replace(view, troubles=(), latches=()) == make_snapshot(troubles=(), latches=())
     done = await seen.obey(Pause(why="x"), "host")
     assert done.is_done
     assert done.text.endswith(f"the venue said {HIDDEN}")
-    assert seen.foresee(Pause(why="x")) == operated.foresee(Pause(why="x"))
+    assert await seen.foresee(Pause(why="x")) == await operated.foresee(Pause(why="x"))

@@ -47,7 +47,7 @@ def surfaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Surfaces,
 
 
 def waiting(surfaces: Surfaces) -> list[str]:
-    return [line.notice.text for lane in surfaces._alerting.alerts._lanes for line in lane.outbox._waiting]
+    return [each.notice.text for each in surfaces.link._waiting]
 
 
 def test_a_market_in_doubt_is_told_once_a_minute_and_its_end_at_once(surfaces: tuple[Surfaces, HandClock]) -> None:

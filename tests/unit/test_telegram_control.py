@@ -2,18 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.operation import Flatten, Kill, OperatorCommand, Pause, Reload, Resume, Severity
-from bot.operator.telegram.control import Control, Do, Effect, Say, Seen, Show, Warn
+from bot.operator.telegram.control import Control, Do, Effect, Offer, Say, Seen, Show, Warn
 from bot.operator.telegram.text import Text, clean, render, units
 from bot.operator.telegram.updates import Asked, Ignored, read
 from bot.operator.telegram.verbs import HELP, Act, Look, Unclear, is_kill, parse
-from tests.support.operated import FakeOperated
 from tests.support.telegram_updates import (
     COMMANDS,
     HOSTILE,
@@ -38,13 +36,13 @@ def codes() -> Iterator[str]:
 
 def make_control(allowed: frozenset[int] = ALLOWED) -> Control:
     drawn = codes()
-    return Control(allowed=allowed, foresee=FakeOperated().foresee, draw_code=lambda: next(drawn))
+    return Control(allowed=allowed, draw_code=lambda: next(drawn))
 
 
 def code_in(effects: list[Effect]) -> str:
     [said] = effects
-    assert isinstance(said, Say)
-    return said.text.body.split("with ")[1].split("\n")[0]
+    assert isinstance(said, Offer)
+    return said.code
 
 
 def does(effects: list[Effect]) -> list[object]:
@@ -121,8 +119,7 @@ def test_what_changes_anything_shows_its_effect_and_wants_its_code_once(text: st
     control = make_control()
     effects = control.handle(update(1, text), NOW_NS)
     code = code_in(effects)
-    assert isinstance(effects[0], Say)
-    assert FakeOperated().foresee(parse_act(text)) in effects[0].text.head
+    assert effects == [Offer(user_id=OPERATOR, command=parse_act(text), code=code)]
     [done] = control.handle(update(2, code), NOW_NS + 59 * S)
     assert isinstance(done, Do)
     assert isinstance(done.command, command)
@@ -134,12 +131,6 @@ def parse_act(text: str) -> OperatorCommand:
     wish = parse(text, why="by Telegram")
     assert isinstance(wish, Act)
     return wish.command
-
-
-def test_the_notional_is_shown() -> None:
-    [said] = make_control().handle(update(1, "/flatten"), NOW_NS)
-    assert isinstance(said, Say)
-    assert f"{Decimal('0.25') * Decimal('63105.5'):.2f} USDT" in said.text.head
 
 
 def test_a_code_is_good_for_a_minute() -> None:

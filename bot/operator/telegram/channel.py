@@ -26,7 +26,7 @@ from bot.operator.telegram.chat_api import (
     TokenRefused,
     TokenShared,
 )
-from bot.operator.telegram.control import Control, Do, Effect, Say, Seen, Show, Warn, name_of
+from bot.operator.telegram.control import Control, Do, Effect, Offer, Say, Seen, Show, Warn, name_of
 from bot.operator.telegram.offsets import Mark, OffsetFile
 from bot.operator.telegram.text import Text
 from bot.operator.telegram.updates import update_id_of
@@ -130,7 +130,7 @@ class TelegramChannel:
         self._redact = redact or Redactor()
         self._acknowledge = acknowledge
         self._pace = pace or Pace()
-        self._looks: asyncio.Queue[Show | Say] = asyncio.Queue(_LOOKS_MAX)
+        self._looks: asyncio.Queue[Show | Say | Offer] = asyncio.Queue(_LOOKS_MAX)
         self._doing: set[asyncio.Task[None]] = set()
         self._obeying: set[asyncio.Task[CommandDone]] = set()
         self._mark: Mark | None = None
@@ -242,7 +242,7 @@ class TelegramChannel:
                 task = asyncio.create_task(self._do(effect))
                 self._doing.add(task)
                 task.add_done_callback(self._end)
-            case Show() | Say():
+            case Show() | Say() | Offer():
                 if self._looks.full():
                     self.counts["dropped"] += 1
                 else:
@@ -303,6 +303,8 @@ class TelegramChannel:
             match await self._looks.get():
                 case Say(user_id=user_id, text=text):
                     await self._say(user_id, text)
+                case Offer(user_id=user_id) as offer:
+                    await self._say(user_id, await self._offered(offer))
                 case Show(user_id=user_id, look=look):
                     try:
                         async with asyncio.timeout(_LOOK_S):
@@ -310,14 +312,23 @@ class TelegramChannel:
                     except TimeoutError:
                         text = Text(head="That takes too long now; try again later.")
                     except DataError as error:
-                        text = Text(head="The ledger cannot be read.", body=str(error))
+                        text = Text(head="That cannot be told now.", body=str(error))
                     await self._say(user_id, text)
+
+    async def _offered(self, offer: Offer) -> Text:
+        """Return what a command would do, and how to have it done."""
+        try:
+            what = await self._operated.foresee(offer.command)
+        except DataError as error:
+            return Text(head=f"{name_of(offer.command)}: nothing was done.", body=str(error))
+        return Text(
+            head=f"{name_of(offer.command)}: {what}",
+            body=f"To do it, answer within 60 s with {offer.code}\nElse nothing happens.",
+        )
 
     async def _say(self, user_id: int, text: Text) -> None:
         """Say something, and again where Telegram was in trouble; then give up."""
-        await asyncio.sleep(0)  # composing, hiding and sending are turns of the event loop each: it is trading's
         text = msgspec.structs.replace(text, head=self._redact(text.head), body=self._redact(text.body))
-        await asyncio.sleep(0)
         wait_s = self._pace.backoff_first_s
         for turn in range(_TRIES):
             try:
@@ -338,10 +349,9 @@ class TelegramChannel:
         """Return what an operator wants to see.
 
         Raises:
-            DataError: the ledger cannot be read.
+            DataError: the ledger cannot be read, or the bot does not answer.
         """
-        snapshot = self._operated.snapshot()
-        await asyncio.sleep(0)
+        snapshot = await self._operated.snapshot()
         match look.topic:
             case "help":
                 return answers.help_text()
@@ -401,9 +411,9 @@ class TelegramChannel:
         """Return the last whole UTC day, with a picture of equity.
 
         Raises:
-            DataError: the ledger cannot be read.
+            DataError: the ledger cannot be read, or the bot does not answer.
         """
-        snapshot, queries = self._operated.snapshot(), self._queries
+        snapshot, queries = await self._operated.snapshot(), self._queries
         if queries is None:
             return answers.balance(snapshot)
         days = await self._off_loop(lambda: queries.periods("day", 2, snapshot.now_ns))

@@ -39,6 +39,14 @@ class Say(msgspec.Struct, frozen=True, kw_only=True):
     text: Text
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell an operator what a command would do, and the code that has it done."""
+
+    user_id: int
+    command: OperatorCommand
+    code: str
+
+
 class Show(msgspec.Struct, frozen=True, kw_only=True):
     """Put together what an operator wants to see, and tell it."""
 
@@ -66,7 +74,7 @@ class Warn(msgspec.Struct, frozen=True, kw_only=True):
     notice: Notice
 
 
-Effect = Say | Show | Do | Seen | Warn
+Effect = Say | Offer | Show | Do | Seen | Warn
 
 
 class _Bucket:
@@ -88,7 +96,7 @@ class _Bucket:
         return True
 
 
-class _Offer(msgspec.Struct):
+class _Waiting(msgspec.Struct):
     """What waits for its code."""
 
     command: OperatorCommand
@@ -102,7 +110,6 @@ class Control:
 
     Args:
         allowed: the operators' user ids.
-        foresee: what a command would do now, in one line, with its notional.
         draw_code: draws six digits that nobody can guess.
 
     Attributes:
@@ -111,13 +118,10 @@ class Control:
         strangers: the first few who wrote and are no operators: so does who sets the bot up find the own number.
     """
 
-    def __init__(
-        self, *, allowed: frozenset[int], foresee: Callable[[OperatorCommand], str], draw_code: Callable[[], str]
-    ) -> None:
+    def __init__(self, *, allowed: frozenset[int], draw_code: Callable[[], str]) -> None:
         self._allowed = allowed
-        self._foresee = foresee
         self._draw_code = draw_code
-        self._offers: dict[int, _Offer] = {}
+        self._offers: dict[int, _Waiting] = {}
         self._seen: deque[int] = deque(maxlen=_SEEN_MAX)
         self._strangers = _Bucket(burst=50, per_second=20)
         self._operators = _Bucket(burst=20, per_second=2)
@@ -181,15 +185,8 @@ class Control:
 
     def _offer(self, user_id: int, command: OperatorCommand, now_ns: int) -> Effect:
         code = self._draw_code()
-        self._offers[user_id] = _Offer(command=command, code=code, until_ns=now_ns + _CODE_NS)
-        what = self._foresee(command)
-        return Say(
-            user_id=user_id,
-            text=Text(
-                head=f"{name_of(command)}: {what}",
-                body=f"To do it, answer within 60 s with {code}\nElse nothing happens.",
-            ),
-        )
+        self._offers[user_id] = _Waiting(command=command, code=code, until_ns=now_ns + _CODE_NS)
+        return Offer(user_id=user_id, command=command, code=code)
 
     def _confirm(self, user_id: int, code: str, now_ns: int) -> Effect:
         offer = self._offers.get(user_id)
