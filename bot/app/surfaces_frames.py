@@ -18,7 +18,7 @@ _LENGTH_MAX = 16 << 20
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The first frame: who is told, and where things are. Secrets are not in it: the process reads its own."""
+    """The first frame: who is told, and where things are. The process reads the secrets of the ways out by itself."""
 
     alerts: str  # `AlertSettings`, JSON
     status: str  # `StatusSettings`, JSON

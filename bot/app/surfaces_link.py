@@ -171,7 +171,12 @@ class SurfacesLink:
             case Look() | Foresee() | Obey():
                 task = asyncio.create_task(self._answer(message))
                 self._answering.add(task)
-                task.add_done_callback(self._answering.discard)
+                task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("surfaces.answer_failed", exc_info=error)
 
     async def _answer(self, asked: Look | Foresee | Obey) -> None:
         bot = self._bot

@@ -256,7 +256,8 @@ def _silence(decision: Decision, shape: Shape) -> Answered:
 
 def main(wrap: Callable[[Server], Any] = lambda server: server) -> None:
     """Serve what the opening names."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    for each in (signal.SIGINT, signal.SIGTERM):  # the parent's to answer: this process ends with it
+        signal.signal(each, signal.SIG_IGN)
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 1)  # byte by byte: wake-ups follow in the same pipe

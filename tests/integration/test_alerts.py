@@ -24,7 +24,7 @@ from bot.store.ledger_queries import LedgerHistory
 from tests.support.bot_api import TOKEN, serve_bot_api
 from tests.support.hooks import Hook, serve_hook
 from tests.support.live_ledgers import STARTED_NS, begin, history, open_ledger, write_one_by_one
-from tests.support.operated import MINUTE, START_NS, FakeOperated, make_snapshot
+from tests.support.operated import MINUTE, START_NS, FakeOperated, SilentOperated, make_snapshot
 from tests.support.telegram_updates import OPERATOR, update
 
 DAY = 86_400_000_000_000
@@ -257,6 +257,13 @@ async def test_the_heart_beats_only_while_the_bot_is_well() -> None:
         hook.statuses = [500]
         await beat.beat()
         assert (beat.sent, beat.withheld, beat.failed, hook.gets) == (1, 1, 1, 2)
+
+
+async def test_a_bot_that_does_not_answer_is_not_called_well() -> None:
+    async with serve_hook() as hook:
+        beat = Heartbeat(SilentOperated(), url=hook.url, every_s=1, rule=RULE, is_trusted_plain=True)
+        await beat.beat()
+        assert (beat.sent, beat.withheld, hook.gets) == (0, 1, 0)
 
 
 async def test_what_fails_is_contained_and_begun_again() -> None:

@@ -19,14 +19,14 @@ from bot.domain.operation import CommandDone, Counter, Flatten, Kill, OperatorCo
 from bot.operator.metrics import Gauge, Metrics
 from bot.operator.status_client import StatusAt, StatusClient, decode_snapshot, find_status
 from bot.operator.status_server import StatusServer
-from tests.support.operated import FakeOperated, make_snapshot
+from tests.support.operated import FakeOperated, SilentOperated, make_snapshot
 
 TOKEN = "correct-horse-battery-staple"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @asynccontextmanager
-async def served(bot: FakeOperated, **options: Any) -> AsyncIterator[tuple[str, StatusServer]]:
+async def served(bot: FakeOperated | SilentOperated, **options: Any) -> AsyncIterator[tuple[str, StatusServer]]:
     numbers = itertools.count()
     server = StatusServer(bot, token=TOKEN, new_token=lambda: f"confirm-{next(numbers)}", **options)
     url = await server.listen()
@@ -185,6 +185,14 @@ async def test_a_command_that_takes_long_is_still_answered() -> None:
             assert (await client.obey(foreseen.confirm, "page")).is_done
         finally:
             await client.close()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health/live", "/health/ready", "/snapshot"])
+async def test_a_bot_that_does_not_answer_is_said_to_be_silent(path: str) -> None:
+    async with served(SilentOperated()) as (url, _), aiohttp.ClientSession() as session:
+        answer = await session.get(f"{url}{path}", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status == 503
+        assert "has not answered" in await answer.text()
 
 
 async def test_commands_are_refused_unless_enabled() -> None:

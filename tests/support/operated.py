@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from bot.domain.errors import DataError
 from bot.domain.operation import (
     ActorHealth,
     CommandDone,
@@ -150,6 +151,22 @@ def make_snapshot(**changes: Any) -> Snapshot:
         ledger_seq=4_711,
     )
     return replace(whole, **changes)
+
+
+class SilentOperated:
+    """A bot that does not answer."""
+
+    async def snapshot(self) -> Snapshot:
+        """See `ports.Operated`."""
+        raise DataError("the bot has not answered for 6 s")
+
+    async def foresee(self, command: OperatorCommand) -> str:
+        """See `ports.Operated`."""
+        raise DataError("the bot has not answered for 6 s")
+
+    async def obey(self, command: OperatorCommand, by: str) -> CommandDone:
+        """See `ports.Operated`."""
+        return CommandDone(is_done=False, text="the bot has not answered for 6 s")
 
 
 class FakeOperated:
