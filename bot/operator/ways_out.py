@@ -1,6 +1,5 @@
 """The ways out of alerts: a webhook, e-mail, Telegram."""
 
-import asyncio
 import smtplib
 import ssl
 from email.message import EmailMessage
@@ -31,11 +30,11 @@ class TelegramWay:
 
     async def deliver(self, batch: Batch) -> None:
         """See `alerts.WayOut`."""
-        lines = []
         marks = [_MARKS[line.notice.severity] for line in batch.lines]
-        for number, line in enumerate(lines_of(batch)):
-            lines.append(f"{marks[number] if number < len(marks) else ''}{self._redact(line)}")
-            await asyncio.sleep(0)  # a flood's twenty lines are not to be one turn of trading's event loop
+        lines = [
+            f"{marks[number] if number < len(marks) else ''}{self._redact(line)}"
+            for number, line in enumerate(lines_of(batch))
+        ]
         text = Text(head=lines[0], body="\n".join(lines[1:]), is_silent=batch.severity is Severity.INFO)
         try:
             await self._api.say(self._user_id, text)

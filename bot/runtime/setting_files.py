@@ -19,6 +19,13 @@ from bot.domain.errors import ConfigError
 M = TypeVar("M", bound=BaseModel)
 ParseFloat = Callable[[str], Any]
 
+_KINDS = (  # tables that a file of a kind always has, and what it is for
+    (frozenset({"train", "split"}), "a training, for `bot train`"),
+    (frozenset({"symbols"}), "a trading run, for `bot paper` and `bot live`"),
+    (frozenset({"listings", "accounts"}), "an emulator, for `bot emulator`"),
+    (frozenset({"market", "strategy"}), "a replay, for `bot replay`"),
+)
+
 
 def load_settings(
     model: type[M], path: Path | None, overrides: Sequence[str], *, example: str, has_environment: bool = False
@@ -74,6 +81,8 @@ def check_settings(model: type[M], values: dict[str, Any], path: Path | None) ->
         return model(**values)
     except ValidationError as error:
         where = f"{path}: " if path is not None else ""
+        if (kind := _other_kind(model, values)) is not None:
+            raise ConfigError(f"{where}these are the settings of {kind}") from error
         problems = [where + _explain(model, problem) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(problems)) from error
 
@@ -116,6 +125,11 @@ def put_value(
         table[key[-1]] = tomllib.loads(f"value = {text}", parse_float=parse_float)["value"]
     except tomllib.TOMLDecodeError:
         table[key[-1]] = text  # a bare word is a text
+
+
+def _other_kind(model: type[BaseModel], values: dict[str, Any]) -> str | None:
+    known = set(model.model_fields)
+    return next((kind for marks, kind in _KINDS if marks <= values.keys() and not marks <= known), None)
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:

@@ -3,7 +3,6 @@
 Updates come as plain values, not as aiogram's types: one that is malformed must not hide those that came with it.
 """
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -82,7 +81,6 @@ class _Session(AiohttpSession):
         session = await self.create_session()
         url = self.api.api_url(token=bot.token, method=method.__api_method__)
         form = self.build_form_data(bot=bot, method=method)
-        await asyncio.sleep(0)  # aiogram's work and aiohttp's are half a millisecond each: an order may go between them
         limit = aiohttp.ClientTimeout(total=self.timeout if timeout is None else timeout)
         try:
             async with session.post(url, data=form, timeout=limit, allow_redirects=False) as response:
@@ -91,7 +89,6 @@ class _Session(AiohttpSession):
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             # Its text may hold the address, and the address holds the token: the kind says enough.
             raise ApiFailed(type(error).__name__) from None
-        await asyncio.sleep(0)
         try:
             return self.check_response(bot=bot, method=method, status_code=status, content=body).result
         except AiogramError as error:
@@ -161,7 +158,6 @@ class TelegramApi:
             link_preview_options=LinkPreviewOptions(is_disabled=True),
             disable_notification=text.is_silent,
         )
-        await asyncio.sleep(0)
         await self._bot(message)
 
     async def announce(self) -> None:

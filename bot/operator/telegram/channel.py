@@ -40,7 +40,6 @@ _S = 1_000_000_000
 _DAY_NS = 86_400 * _S
 _LOOKS_MAX = 20
 _DOING_MAX = 16
-_JUDGED_AT_ONCE = 5  # updates, until others in the event loop may go first
 _LOOK_S = 15.0
 _DISK_S = 5.0
 _TRIES = 4
@@ -193,7 +192,7 @@ class TelegramChannel:
             heard_ns, wait_s, is_told = self._clock.now_ns(), self._pace.backoff_first_s, False
             has_moved = await self._take(raws)
             if has_moved and len(raws) >= UPDATES_AT_ONCE:
-                # More wait, and an operator's word may stand behind a stranger's flood; the event loop is trading's.
+                # More wait, and an operator's word may stand behind a stranger's flood; the machine is trading's.
                 await asyncio.sleep(self._pace.flood_s)
             else:
                 await asyncio.sleep(self._pace.pause_s if has_moved or not raws else self._pace.backoff_first_s)
@@ -219,9 +218,7 @@ class TelegramChannel:
                 is_durable = False
                 log.error("telegram.offset_not_written", error=str(error) or "the disk hangs")
         known = len(self._control.strangers)
-        for place, raw in enumerate(raws):
-            if place % _JUDGED_AT_ONCE == _JUDGED_AT_ONCE - 1:
-                await asyncio.sleep(0)
+        for raw in raws:
             number = update_id_of(raw)
             if number is not None and number <= before:
                 self._control.ignored["duplicate"] += 1
