@@ -12,6 +12,7 @@ from bot.app.surfaces_frames import (
     Foresee,
     Foreseen,
     Gone,
+    Hide,
     Logged,
     Look,
     Obey,
@@ -69,7 +70,7 @@ class SurfacesLink:
         self._task: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._is_ending = False
-        self._end_s = _END_S
+        self._end_s = 0.0
 
     def start(self) -> None:
         """Begin its first life."""
@@ -79,21 +80,28 @@ class SurfacesLink:
     def show(self, bot: Operated, gauges: Callable[[], list[Gauge]]) -> None:
         """Answer by this bot from now on."""
         self._bot, self._gauges = bot, gauges
+        self._end_s = _END_S  # to take away what it shows
+
+    def hide(self) -> None:
+        """Answer no more."""
+        self._bot = None
+        self.say(Hide())
 
     def say(self, message: ToSurfaces) -> None:
         """Say something to the process that lives now, and at once; nothing where none does: see `opening`."""
         writer = self._writer
-        if writer is None or writer.is_closing():
+        if writer is None or not self._is_up.is_set():
             return
         if writer.transport.get_write_buffer_size() > _UNREAD_MAX:
             log.error("surfaces.stuck", unread=writer.transport.get_write_buffer_size())
+            self._is_up.clear()
             writer.transport.abort()
             return
         writer.write(encode(message))
 
     def tell(self, message: Tell) -> None:
         """Say something that waits where no process lives."""
-        if self._writer is not None:
+        if self._is_up.is_set():
             self.say(message)
             return
         if len(self._waiting) >= _WAITING_MAX:
@@ -117,8 +125,6 @@ class SurfacesLink:
                     await self._is_up.wait()  # it may have only just begun, and be told all of it now
                     self.say(last)
                     await asyncio.wait({task})
-        elif self._bot is None:
-            self._end_s = 0.0  # nothing was shown that would have to be taken away
         task.cancel()
         await asyncio.gather(task, *self._answering, return_exceptions=True)
 
@@ -139,7 +145,7 @@ class SurfacesLink:
             wait_s = min(2 * wait_s, _AGAIN_MAX_S)
 
     async def _live(self) -> None:
-        process = await call_in_thread(lambda: LinkedProcess(self._module, without=_KEYS))
+        process = await self._begin()
         self.lives, self.pid = self.lives + 1, process.pid
         try:
             reader, writer = await asyncio.open_connection(sock=process.end)
@@ -161,6 +167,16 @@ class SurfacesLink:
             self.pid = 0
             process.end.close()
             await asyncio.shield(call_in_thread(lambda: process.wait(self._end_s)))
+
+    async def _begin(self) -> LinkedProcess:
+        beginning = asyncio.ensure_future(call_in_thread(lambda: LinkedProcess(self._module, without=_KEYS)))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            process = await beginning
+            process.end.close()
+            await call_in_thread(lambda: process.wait(0.0))
+            raise
 
     def _hear(self, message: ToTrading) -> None:
         match message:

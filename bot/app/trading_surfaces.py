@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bot.app.alerting import check_ways
 from bot.app.observed import Observed
-from bot.app.surfaces_frames import Begin, Change, End, Hide, Serve, Tell, ToSurfaces
+from bot.app.surfaces_frames import Begin, Change, End, Serve, Tell, ToSurfaces
 from bot.app.surfaces_link import SurfacesLink
 from bot.app.trading_view import TradingView
 from bot.core.notices import notice_of
@@ -126,7 +126,7 @@ class Surfaces:
             yield
         finally:
             self._serve = None
-            self.link.say(Hide())
+            self.link.hide()
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
 

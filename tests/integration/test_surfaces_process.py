@@ -24,7 +24,7 @@ from bot.runtime.alert_settings import AlertSettings
 from bot.runtime.operator_settings import StatusSettings
 from tests.support.hooks import Hook, serve_hook
 from tests.support.operated import FakeOperated, make_snapshot
-from tests.support.surfaces import told_by_hook
+from tests.support.surfaces import only_status, told_by_hook, told_by_nobody
 
 NOTICE = Notice(ts_ns=1, kind="order.doubted", severity=Severity.ERROR, text="an order is in doubt")
 
@@ -36,6 +36,10 @@ async def until(is_so: Any, seconds: float = 60) -> None:
             return
         await asyncio.sleep(0.01)
     raise TimeoutError
+
+
+def names_in(directory: Path) -> list[str]:
+    return [each.name for each in directory.iterdir()]
 
 
 def environment_of(pid: int) -> bytes:
@@ -173,6 +177,26 @@ async def test_one_that_reads_nothing_is_ended_and_never_waited_for(
     assert any(each["event"] == "surfaces.stuck" for each in logs)
     assert longest_s < 0.05
     await link.close(None, 1)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.3])
+async def test_one_that_has_only_begun_is_ended_at_once_and_leaves_nothing(directory: Path, after_s: float) -> None:
+    surfaces = Surfaces(only_status(), directory=directory, ledger_directory=directory)
+    surfaces.start()
+    await asyncio.sleep(after_s)
+    began_s = time.monotonic()
+    await surfaces.close()
+    assert time.monotonic() - began_s < 1.5
+    assert surfaces.link.pid == 0
+    assert names_in(directory) == []
+
+
+async def test_a_run_that_nobody_looks_at_begins_none(directory: Path) -> None:
+    surfaces = Surfaces(told_by_nobody(), directory=directory, ledger_directory=directory)
+    surfaces.start()
+    surfaces.tell(NOTICE)
+    await surfaces.close()
+    assert surfaces.link.lives == 0
 
 
 async def test_frames_are_told_apart_and_one_that_is_too_long_is_refused() -> None:
