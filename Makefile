@@ -11,6 +11,9 @@
 .PHONY: demo results test check check-format check-lint check-types check-imports check-purity bench soak venv lock clean
 .DEFAULT_GOAL := help
 
+# Tests start hundreds of Pythons: each would compile all that it imports where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 
