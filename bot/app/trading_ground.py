@@ -31,6 +31,8 @@ from strategies.base import Strategy
 
 log = structlog.get_logger()
 
+_ACCOUNT_AGAIN_S = (1.0, 3.0)  # waits, before key and account are asked for again where the venue did not answer
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reached:
@@ -170,7 +172,7 @@ async def hold_account(ground: Ground, client: RestClient, account: LiveAccount,
     """Hold key and account against what is wanted.
 
     Raises:
-        ConfigError: trading must not start; a line for each reason.
+        ConfigError: trading must not start; a line for each reason. VenueError: the venue does not answer.
     """
     settings = ground.settings
     wanted = Wanted(
@@ -187,11 +189,18 @@ async def hold_account(ground: Ground, client: RestClient, account: LiveAccount,
         assert stamp_ms is not None
         return (await client.send(request, timestamp_ms=stamp_ms))[0]
 
-    findings = await check_account(
-        RestAsker(client, account.venue_ms), set_up, wanted, credentials, now_ns=ground.clock.now_ns()
-    )
-    for each in findings:
-        log.warning("account.differs", line=each.line, is_fatal=each.is_fatal)
-    fatal = [each.line for each in findings if each.is_fatal]
-    if fatal:
-        raise ConfigError("\n".join(fatal))
+    for wait_s in (*_ACCOUNT_AGAIN_S, None):
+        findings = await check_account(
+            RestAsker(client, account.venue_ms), set_up, wanted, credentials, now_ns=ground.clock.now_ns()
+        )
+        for each in findings:
+            log.warning("account.differs", line=each.line, is_fatal=each.is_fatal)
+        fatal = [each for each in findings if each.is_fatal]
+        if not fatal:
+            return
+        lines = "\n".join(each.line for each in fatal)
+        if not all(each.is_passing for each in fatal):
+            raise ConfigError(lines)
+        if wait_s is None:
+            raise VenueError("no answer", lines)
+        await asyncio.sleep(wait_s)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from bot.domain.errors import VenueError
+from bot.domain.operation import Phase
 from tests.support.paper_loop import PaperLoop, paper_loop
 
 pytestmark = pytest.mark.slow
@@ -23,6 +25,27 @@ def _set_leverage(both: PaperLoop, figure: str) -> None:
         "sellLeverage": figure,
     }
     both.add_fault(kind="owner_request", text="position.set-leverage", body=body, where={"account": "first"})
+
+
+def test_a_start_asks_again_for_key_and_account_and_does_not_call_silence_a_mistake(tmp_path: Path) -> None:
+    """A venue that is busy for a moment is waited for; one that stays so ends the start, and a service tries anew."""
+
+    async def campaign() -> None:
+        async with paper_loop(tmp_path) as both:
+            busy: dict[str, Any] = {"kind": "http_status", "where": {"path": "/v5/user/query-api"}, "status": 503}
+            both.add_fault(**busy, count=1)
+            both.start()
+            await both.until_ready()
+            assert both.exchange.faults.fired["http_status"] == 1
+            await both.stop()
+            both.add_fault(**busy)
+            trading = both.start()
+            with pytest.raises(VenueError, match=r"no answer: /v5/user/query-api could not be asked: HTTP 503"):
+                await both.until(lambda: False, "it gives up")
+            assert both.exchange.faults.fired["http_status"] == 4
+            assert trading.phase is not Phase.READY
+
+    asyncio.run(campaign())
 
 
 def test_a_changed_leverage_and_margin_mode_keep_entries_out_until_they_are_set_back(tmp_path: Path) -> None:

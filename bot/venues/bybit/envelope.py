@@ -36,6 +36,10 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
     wait_ns: int | None = None  # until it may be asked again, where that is known
 
 
+PASSING = (Cause.NETWORK, Cause.BUSY, Cause.GARBLED, Cause.LIMITED, Cause.CLOCK, Cause.UNSENT)
+"""Causes of an `Unread` that may be gone the next time."""
+
+
 class Envelope(msgspec.Struct, gc=False, rename={"code": "retCode", "text": "retMsg", "extra": "retExtInfo"}):
     """What every answer comes in."""
 

@@ -26,7 +26,7 @@ from bot.domain.venue_records import (
     PositionRecord,
     WalletRecord,
 )
-from bot.venues.bybit.envelope import NOT_READ, Reply, Unread
+from bot.venues.bybit.envelope import NOT_READ, PASSING, Reply, Unread
 from bot.venues.bybit.record_fields import BadRecord, read_all
 from bot.venues.bybit.record_shapes import WireBooking, WireExecution, WireOrder, WirePosition, WireWallet
 from bot.venues.bybit.records import booking_record, execution_record, order_record, position_record, wallet_record
@@ -44,7 +44,6 @@ _CURSOR = re.compile(r"[A-Za-z0-9%_.~:,=+/|\-]{1,1000}", re.ASCII)
 _LINEAR_FILTERS = ("", "Order", "StopOrder")
 _SPOT_FILTERS = ("Order", "tpslOrder", "StopOrder", "OcoOrder", "BidirectionalTpslOrder")
 _OPEN = (OrderState.OPEN, OrderState.WAITING, OrderState.UNKNOWN)
-_AGAIN = (Cause.NETWORK, Cause.BUSY, Cause.GARBLED, Cause.LIMITED, Cause.CLOCK, Cause.UNSENT)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -277,7 +276,7 @@ async def _ask(
         if at_ms is None:
             return Unread(cause=Cause.CLOCK, code="unsent", text="the venue's time is not known", recv_ns=0)
         reply = await client.ask(query, timestamp_ms=at_ms, recv_window_ms=recv_window_ms)
-        if isinstance(reply, Reply) or reply.cause not in _AGAIN or attempt == attempts - 1:
+        if isinstance(reply, Reply) or reply.cause not in PASSING or attempt == attempts - 1:
             return reply
         if reply.wait_ns is not None:
             wait_s = max(wait_s, reply.wait_ns / 1e9)

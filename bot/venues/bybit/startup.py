@@ -20,7 +20,7 @@ from bot.domain.instrument import Instrument
 from bot.domain.orders import Leg
 from bot.domain.venue_records import PositionRecord
 from bot.venues.bybit.credentials import Credentials
-from bot.venues.bybit.envelope import NOT_READ, Reply, Unread
+from bot.venues.bybit.envelope import NOT_READ, PASSING, Reply, Unread
 from bot.venues.bybit.instruments import InstrumentFilters
 from bot.venues.bybit.record_fields import BadRecord
 from bot.venues.bybit.record_shapes import WirePosition
@@ -48,6 +48,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     is_fatal: bool  # trading must not start
     line: str
+    is_passing: bool = False  # the venue did not answer, and may the next time
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -346,7 +347,8 @@ async def _asked(asker: Asker, path: str, params: Mapping[str, str], shape: type
     """Return an answer in a shape, None after noting why there is none."""
     reply = await asker.ask(path, params)
     if isinstance(reply, Unread):
-        found.append(Finding(is_fatal=True, line=f"{path} could not be asked: {reply.code} {reply.text}"))
+        line = f"{path} could not be asked: {reply.code} {reply.text}"
+        found.append(Finding(is_fatal=True, line=line, is_passing=reply.cause in PASSING))
         return None
     try:
         return msgspec.json.decode(reply.result, type=shape)
