@@ -1,22 +1,18 @@
 """What being watched costs: an order's way out with all operator surfaces on, and without any.
 
-    python -m benchmarks.bench_surfaces [--pairs 28] [--block 4] [--one-core] [--keep FILE]
+    python -m benchmarks.bench_surfaces [--pairs 28] [--block 4] [--keep FILE]
 
 One paper run on one emulator, in which the surfaces are put on and taken off again and again, so that whatever the
 machine does meets both kinds of blocks alike. Put on means: Telegram enabled against a server that is dead, slow,
 flooding or answering garbage (one a block, in turn), the status server scraped each second, and a dashboard in its own
 process with fifty open pages. The trading process has one core; everybody else, the surfaces' process too, shares the
-other. The run trades some
-market orders a second, on an account whose limits are higher than a beginner's, so that the venue's are not measured.
+other. The run trades some market orders a second, on an account whose limits are higher than a beginner's, so that the
+venue's are not measured.
 
 Compared is the time from a wish to its order's bytes at the socket, in parts, and how long what the venue tells waits
 in the executor's inbox. Orders that were held up because the machine had the core, or another program, or the disk kept
 the ledger waiting, are counted and set aside in both arms alike (`surfaces_marks` says how that is known, and never by
 how long an order took). Queues must never have been half full.
-
-`--one-core` is for a machine whose host lends less than it shows, so that two busy cores are taken away in turn: all of
-it shares one core, and everybody else is of Linux's idle class, so that the trading process has that core whenever it
-wants it. Its caches are then everybody's, which makes the comparison harder, not easier.
 
 The difference of the two p99 comes with an interval: pairs of blocks are drawn again and again with replacement. At
 most 1 ms is what we want; the verdict says whether the interval allows that claim.
@@ -68,11 +64,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     is_real_time: bool  # whether the witness had its priority
 
 
-def _cores(is_one: bool) -> tuple[int | None, int | None]:
+def _cores() -> tuple[int | None, int | None]:
     """Return the bot's core and everybody else's; None where there is but one."""
     free = sorted(os.sched_getaffinity(0))
-    if is_one:
-        return free[0], free[0]
     return (free[0], free[1]) if len(free) > 1 else (None, None)
 
 
@@ -123,13 +117,11 @@ def _say(process: "subprocess.Popen[str]", line: str) -> None:
 
 
 @contextlib.contextmanager
-def _dashboard(runs: Path, core: int | None, is_idle: bool) -> Iterator[tuple[str, str]]:
+def _dashboard(runs: Path, core: int | None) -> Iterator[tuple[str, str]]:
     """Serve the page of these runs; yield its address and token."""
     runs.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "bot", "dashboard", "--runs", str(runs), "--port", "0", "--pages", "64"]
     pinned = command if core is None else ["taskset", "--cpu-list", str(core), *command]
-    if is_idle:
-        pinned = ["chrt", "--idle", "0", *pinned]
     served = subprocess.Popen(
         pinned, cwd=market.ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
     )
@@ -162,7 +154,6 @@ def compare(
     slow_s: float = 3.0,
     modes: Sequence[str] = MODES,
     within_s: float = _WITHIN_S,
-    is_one_core: bool = False,
 ) -> Comparison:
     """Return what a run of so many pairs of blocks came to.
 
@@ -171,23 +162,19 @@ def compare(
         every: between two orders.
         slow_s: how long a slow Telegram takes to answer.
         within_s: no pair is begun later than so long after the start.
-        is_one_core: everybody shares a core, and all but the trading process are of Linux's idle class.
     """
     blocks = plan(pairs, modes)
-    bot_core, other_core = _cores(is_one_core)
+    bot_core, other_core = _cores()
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         emulator = Emulator(place, speed=1.0, seconds=int(within_s) + 600, limits=_LIMITS)
         stack.callback(emulator.end, signal.SIGTERM)
         if other_core is not None:
             os.sched_setaffinity(emulator.pid, {other_core})
-        if is_one_core:
-            for thread in Path(f"/proc/{emulator.pid}/task").iterdir():
-                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
         ports = {mode: _free_port() for mode in MODES}
-        url, token = stack.enter_context(_dashboard(place / "runs", other_core, is_one_core))
+        url, token = stack.enter_context(_dashboard(place / "runs", other_core))
         around = {"ports": {each: ports[each] for each in MODES if each != "dead"}, "slow_s": slow_s, "pages": PAGES}
-        about = around | {"dashboard": url, "token": token, "core": other_core, "idle": is_one_core}
+        about = around | {"dashboard": url, "token": token, "core": other_core}
         crowd = _start(place, "surfaces_crowd", _given(place, "crowd", about))
         stack.callback(crowd.kill)
         _expect(crowd, "listening", place)
@@ -342,7 +329,6 @@ def main() -> None:
     parser.add_argument("--every", default="80ms", help="between two orders")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--within", type=float, default=_WITHIN_S, help="seconds in which all blocks must have begun")
-    parser.add_argument("--one-core", action="store_true", help="everybody on one core, the bot before all others")
     parser.add_argument("--keep", metavar="FILE", type=Path, help="write all measurements there, as JSON")
     arguments = parser.parse_args()
     found = compare(
@@ -351,7 +337,6 @@ def main() -> None:
         every=arguments.every,
         modes=arguments.modes,
         within_s=arguments.within,
-        is_one_core=arguments.one_core,
     )
     if arguments.keep:
         arguments.keep.write_bytes(msgspec.json.encode(found))

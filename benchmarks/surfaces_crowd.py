@@ -197,8 +197,6 @@ def main(path: str) -> None:
     given = json.loads(Path(path).read_text(encoding="utf-8"))
     if given["core"] is not None:
         os.sched_setaffinity(0, {given["core"]})
-    if given["idle"]:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     print(json.dumps(asyncio.run(_run(given))), flush=True)
 
 
