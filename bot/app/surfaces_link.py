@@ -71,6 +71,7 @@ class SurfacesLink:
         self._answering: set[asyncio.Task[None]] = set()
         self._is_ending = False
         self._end_s = 0.0
+        self._end: Callable[[], None] = lambda: None  # kills the process that lives: it is not to take that for our end
 
     def start(self) -> None:
         """Begin its first life."""
@@ -95,7 +96,7 @@ class SurfacesLink:
         if writer.transport.get_write_buffer_size() > _UNREAD_MAX:
             log.error("surfaces.stuck", unread=writer.transport.get_write_buffer_size())
             self._is_up.clear()
-            writer.transport.abort()
+            self._end()
             return
         writer.write(encode(message))
 
@@ -146,7 +147,7 @@ class SurfacesLink:
 
     async def _live(self) -> None:
         process = await self._begin()
-        self.lives, self.pid = self.lives + 1, process.pid
+        self.lives, self.pid, self._end = self.lives + 1, process.pid, process.kill
         try:
             reader, writer = await asyncio.open_connection(sock=process.end)
             try:
@@ -157,6 +158,9 @@ class SurfacesLink:
                 self._is_up.set()
                 while (body := await read(reader)) is not None:
                     self._hear(_FROM_SURFACES.decode(body))
+            except (DataError, msgspec.MsgspecError):
+                self._end()
+                raise
             finally:
                 self._writer = None
                 self._is_up.clear()
@@ -164,7 +168,7 @@ class SurfacesLink:
         except (DataError, msgspec.MsgspecError) as error:
             log.error("surfaces.garbled", reason=str(error))
         finally:
-            self.pid = 0
+            self.pid, self._end = 0, lambda: None
             process.end.close()
             await asyncio.shield(call_in_thread(lambda: process.wait(self._end_s)))
 

@@ -154,8 +154,6 @@ class _Surfaces:
                     self._alerting.channel.show_config(config)
             case End():
                 return False
-            case Begin() | Serve():
-                pass  # there is one of each in a life
         return True
 
     async def end(self, *, is_in_order: bool) -> None:

@@ -426,7 +426,12 @@ class Trading:
         switches = Switches(home)
         surfaces = Surfaces(self._settings, directory=self.directory, ledger_directory=home)
         surfaces.start()
-        stack.push_async_callback(surfaces.close)
+
+        async def close(kind: object, error: BaseException | None, trace: object) -> None:
+            surfaces.see_failure(error)
+            await surfaces.close()
+
+        stack.push_async_exit(close)
         self._phases.listeners.append(surfaces.see_phase)
         heartbeat = HeartbeatWriter(home / HEARTBEAT_FILE, self.directory.name)
         return _Around(surfaces=surfaces, switches=switches, notifier=notifier, heartbeat=heartbeat)

@@ -15,6 +15,7 @@ from bot.app.surfaces_frames import Begin, Change, End, Serve, Tell, ToSurfaces
 from bot.app.surfaces_link import SurfacesLink
 from bot.app.trading_view import TradingView
 from bot.core.notices import notice_of
+from bot.domain.errors import BotError
 from bot.domain.ledger import LedgerEntry
 from bot.domain.operation import Notice, Phase, Severity
 from bot.operator.contain import contain
@@ -105,6 +106,14 @@ class Surfaces:
         """Tell of something that is no entry of the ledger."""
         if self._tells:
             self.link.tell(Tell(notice=notice))
+
+    def see_failure(self, error: BaseException | None) -> None:
+        """Tell that the run ends by an error; nothing where it ends in order, or is cancelled."""
+        if not isinstance(error, Exception):
+            return
+        what = str(error) if isinstance(error, BotError) else f"{type(error).__name__}, see the log"
+        text = f"the run ended by an error: {_short(secrecy.hide(what))}; open orders and positions stay at the venue"
+        self.tell(Notice(ts_ns=self._clock.now_ns(), kind="run.failed", severity=Severity.CRITICAL, text=text))
 
     def see_trouble(self, text: str) -> None:
         """Tell of something that does not stop trading, and that a person should see to."""

@@ -381,6 +381,10 @@ class LinkedProcess:
         finally:
             theirs.close()
 
+    def kill(self) -> None:
+        """End it at once; `wait` is still to be called."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def wait(self, seconds: float) -> None:
         """Wait until it has ended; end it after so many seconds."""
         deadline_s = _now_s() + seconds

@@ -17,7 +17,7 @@ from bot.app.surfaces_frames import Begin, Logged, Look, Serve, Tell, encode, re
 from bot.app.surfaces_link import SurfacesLink
 from bot.app.surfaces_process import RemoteBot
 from bot.app.trading_surfaces import Surfaces
-from bot.domain.errors import DataError
+from bot.domain.errors import ConfigError, DataError
 from bot.domain.operation import Notice, Pause, Severity
 from bot.operator.status_client import StatusClient, find_status
 from bot.runtime.alert_settings import AlertSettings
@@ -109,6 +109,25 @@ async def test_people_hear_of_a_bot_that_was_killed(directory: Path, monkeypatch
         await hook.until_bodies(2)
         assert "gone without a word" in texts(hook)
         assert "critical" in texts(hook)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConfigError("the key is refused"), ["the run ended by an error: the key is refused; open orders"]),
+        (ZeroDivisionError("division"), ["the run ended by an error: ZeroDivisionError, see the log; open orders"]),
+        (asyncio.CancelledError(), []),
+        (None, []),
+    ],
+)
+async def test_people_hear_of_a_run_that_ends_by_an_error(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, told: list[str]
+) -> None:
+    monkeypatch.setenv("BOT_WEBHOOK_URL", "http://127.0.0.1:9/a-secret-path-0123456789")
+    surfaces = Surfaces(told_by_hook(), directory=directory, ledger_directory=directory)
+    surfaces.see_failure(error)
+    waiting = [each.notice.text for each in surfaces.link._waiting]
+    assert [text.startswith(part) for text, part in zip(waiting, told, strict=True)] == [True] * len(told)
 
 
 async def test_it_shows_the_bot_until_the_run_ends(directory: Path) -> None:
