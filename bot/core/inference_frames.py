@@ -11,6 +11,7 @@ Numbers are little-endian. Shape letters: F feature, H horizon, Q level, A named
 """
 
 import math
+import mmap
 import struct
 import zlib
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from bot.domain.market import F64, I64
 WAKE = struct.Struct("<4sIQQ")  # magic, slot, request id, 0
 WAKE_MAGIC = b"MSB1"
 SLOTS = 8  # of requests, and as many of answers
+Memory = mmap.mmap | memoryview | bytes  # shared, or a copy of it
 _HEAD = struct.Struct("<QIIII")  # request id, kind, length of the body, its checksum, 0
 _COUNTS = struct.Struct("<II")
 _ROWS = struct.Struct("<HHI")
@@ -143,6 +145,12 @@ class Outcome:
 def seal(request_id: int, body: bytes, kind: int = 0) -> bytes:
     """Return a slot's content."""
     return _HEAD.pack(request_id, kind, len(body), zlib.crc32(body), 0) + body
+
+
+def slot_at(memory: Memory, at: int, size: int) -> bytes:
+    """Return a copy of what a slot of `size` bytes holds: as much as its head says, and never more than the slot."""
+    length: int = _HEAD.unpack_from(memory, at)[2]
+    return bytes(memory[at : at + min(size, _HEAD.size + length)])
 
 
 def unseal(slot: bytes) -> tuple[int, bytes]:

@@ -19,6 +19,7 @@ from bot.core.inference_frames import (
     Shape,
     decode_answers,
     encode_request,
+    slot_at,
     unseal,
 )
 from bot.domain.errors import DataError
@@ -179,7 +180,7 @@ class InferenceProcess:
             self.kill("it said something that is no wake-up")
             return None
         at = (SLOTS + slot) * self.shape.slot_bytes
-        content = bytes(self._child.memory[at : at + self.shape.slot_bytes])
+        content = slot_at(self._child.memory, at, self.shape.slot_bytes)
         try:
             if request_id == _REFUSED:
                 said = unseal(content)[1].decode("utf-8", "replace")

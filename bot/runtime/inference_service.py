@@ -29,6 +29,7 @@ from bot.runtime.inference_process import MODULE, QUEUE_MAX, InferenceProcess, I
 
 log = structlog.get_logger()
 
+_WEIGH_NS = 1_000_000_000  # between two looks at how much memory a process holds: a file of the kernel each
 NEWS = ("died", "switched_off", "swapped", "successor_failed")
 
 
@@ -132,6 +133,7 @@ class InferenceService:
         self.is_off = False  # too many wrong answers
         self._backoff_ns = settings.backoff_first_ns
         self._start_again_ns: int | None = None
+        self._weigh_ns = now_ns  # when the process's memory is looked at next
         self._process: InferenceProcess | None = None
         self._successor: InferenceProcess | None = None
         self._process = self._start(path, shape, now_ns)
@@ -347,14 +349,21 @@ class InferenceService:
         if process is not None and process.phase is Phase.GONE:
             self._mourn(process, now_ns)
         elif process is not None and self._successor is None and process.phase is Phase.READY:
-            held = process.resident_bytes()
-            if held > self._settings.resident_bytes_max and not self._questions:
-                log.warning("inference.outgrown", pid=process.pid, resident_bytes=held)
-                self._successor = self._start(self._path, self._shape, now_ns)
+            self._weigh(process, now_ns)
         if self._process is None and self._start_again_ns is not None and now_ns >= self._start_again_ns:
             self._start_again_ns = None
             self.counts.restarts += 1
             self._process = self._start(self._path, self._shape, now_ns)
+
+    def _weigh(self, process: InferenceProcess, now_ns: int) -> None:
+        """Start a successor of a process that has grown too large, between two questions."""
+        if self._questions or now_ns < self._weigh_ns:
+            return
+        self._weigh_ns = now_ns + _WEIGH_NS
+        held = process.resident_bytes()
+        if held > self._settings.resident_bytes_max:
+            log.warning("inference.outgrown", pid=process.pid, resident_bytes=held)
+            self._successor = self._start(self._path, self._shape, now_ns)
 
     def _take_over(self, successor: InferenceProcess) -> None:
         before = self._process
