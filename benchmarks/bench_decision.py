@@ -23,7 +23,7 @@ from benchmarks.measure import main
 from bot.core.inference_frames import NewRows, Request, decode_request, encode_answers, encode_request
 from models.presets import preset
 from models.serving.engine import open_engine
-from models.serving.process import Server
+from models.serving.process import Server, programs_of
 from models.serving.told import shape_of
 from tests.support.served import write_config
 from tests.support.serving import START_NS, Bars
@@ -73,7 +73,7 @@ def decide(
         path = write_config(Path(store), preset("flagship-full", features_of()), instruments=names)
         engine = open_engine(path, threads=1, device=device)
     shape = shape_of(engine.told, names)
-    server, bars = Server(engine, shape), Bars(shape)
+    server, bars = Server(engine, shape, programs_of(engine, shape)), Bars(shape)
     server.answer(Request(request_id=0, rows=_history(shape), decisions=()))
     seconds = []
     for number in range(1, steps + WARM + 1):

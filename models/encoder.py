@@ -51,6 +51,10 @@ class Encoder(BarEncoder):
             return None
         return self.cfg.depth * (window - 1) + 1
 
+    def encode(self, tokens: Tokens, cursor: AnyCursor) -> Tensor:
+        """Return the vectors [B, L, D] of normalised bars, for whoever keeps a cache without a state of ours."""
+        return self._encode(tokens, None, cursor)
+
     @torch.no_grad()
     def attention_rows(self, x_BLF: Tensor, time_ns_BL: Tensor, *, layer: int, rows: tuple[int, ...] = (-1,)) -> Tensor:
         """Return the weights [B, H, rows, L] with which some bars look at all bars in one layer.

@@ -258,7 +258,7 @@ class CrossAttend(nn.Module):
             d=q.shape[-1],
             mask="none" if visible is None else "pairs",
             square=False,
-            length=1 << (k.shape[1] - 1).bit_length(),
+            length=1 << (int(k.shape[1]) - 1).bit_length(),
             dtype=q.dtype,
             needs_grad=torch.is_grad_enabled() and q.requires_grad,
             deterministic=torch.are_deterministic_algorithms_enabled(),

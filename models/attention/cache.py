@@ -138,6 +138,34 @@ class StepCursor:
             keys_RMGd[self._at] = new_BGd
 
 
+class FullRingCursor:
+    """One new token of every row, where all rings are full: nothing but tensors decides, so that it can be traced.
+
+    Whoever owns the rings counts the token.
+
+    Args:
+        k, v: of each layer [R, M, G, d]; written in place.
+        slot_R: where the oldest token of each row lies, to be written over.
+    """
+
+    def __init__(self, k: Sequence[Tensor], v: Sequence[Tensor], slot_R: Tensor) -> None:
+        self._k, self._v, self._slot_R = k, v, slot_R
+        self._at = torch.arange(k[0].shape[0], device=slot_R.device), slot_R
+
+    def extend(self, layer: int, k_BLGd: Tensor, v_BLGd: Tensor) -> Keys:
+        k, v = self._k[layer], self._v[layer]
+        k.index_put_(self._at, k_BLGd[:, 0])
+        v.index_put_(self._at, v_BLGd[:, 0])
+        return Keys(k_BMGd=k, v_BMGd=v, valid_BM=None, layout="ring")
+
+    def ages(self) -> Tensor | None:
+        capacity = self._k[0].shape[1]
+        return (self._slot_R[:, None] - torch.arange(capacity, device=self._slot_R.device)) % capacity
+
+    def commit(self) -> None:
+        """Count nothing: see above."""
+
+
 class ChunkCursor:
     """Several new tokens a row: they see what the ring holds, in order, and themselves."""
 

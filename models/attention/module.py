@@ -87,7 +87,7 @@ class Attention(nn.Module):
             bias="none" if placement.slopes_H is None else "alibi",
             mask="none" if keys.valid_BM is None else "keys",
             layout=keys.layout,
-            square=q.shape[1] == keys.k_BMGd.shape[1],
+            square=int(q.shape[1]) == int(keys.k_BMGd.shape[1]),
             length=_bucket(keys),
             dtype=q.dtype,
             dropout=self.cfg.dropout if self.training else 0.0,
@@ -125,7 +125,7 @@ class Attention(nn.Module):
             placement.slopes_H is None,
             keys.valid_BM is None,
             keys.layout,
-            q.shape[1] == keys.k_BMGd.shape[1],
+            int(q.shape[1]) == int(keys.k_BMGd.shape[1]),  # a tracer's sizes are tensors
             _bucket(keys),
             q.dtype,
             q.device,
@@ -171,8 +171,7 @@ def rotate(x_BLHd: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Return every head turned by its token's angles: the halves of d are the two coordinates of d / 2 planes."""
     cos, sin = rotation
     wide = x_BLHd.to(cos.dtype)
-    first, second = wide.chunk(2, dim=-1)
-    return torch.addcmul(wide * cos, torch.cat([second, first], dim=-1), sin).to(x_BLHd.dtype)
+    return torch.addcmul(wide * cos, wide.roll(wide.shape[-1] // 2, dims=-1), sin).to(x_BLHd.dtype)
 
 
 def padded_width(d: int, terms: int) -> int:
@@ -187,7 +186,7 @@ def own_keys(k: Tensor, v: Tensor, site: Site) -> Keys:
 
 def _bucket(keys: Keys) -> int:
     """Return how many keys there are, rounded up to a power of two."""
-    return 1 << (keys.k_BMGd.shape[1] - 1).bit_length()
+    return 1 << (int(keys.k_BMGd.shape[1]) - 1).bit_length()
 
 
 def _features(site: Site) -> Tensor:

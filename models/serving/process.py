@@ -4,6 +4,7 @@ Run as `python -m models.serving.process`. Its opening and the frames are those 
 when its standard input does, and never writes anything but wake-ups and slots.
 """
 
+import gc
 import mmap
 import os
 import signal
@@ -30,6 +31,7 @@ from bot.core.inference_frames import (
     decode_request,
     encode_answers,
     seal,
+    slot_at,
 )
 from bot.domain.errors import BotError, DataError
 from bot.domain.market import F64
@@ -38,21 +40,27 @@ from models.serving.engine import Answers, Engine, open_engine
 from models.serving.rows import ScaleRows, block_number, context_ns, cut_block, cut_windows
 from models.serving.streams import Streams, group_by_scale
 from models.serving.told import Told, shape_of
+from models.serving.traced import Traced, trace_network
+from models.systems.causal import CausalSystem
 
 _REHEARSED_NS = 1_700_000_000 * 10**9  # some time
 REFUSED = 2**64 - 1  # the request id of the answer that says why the artefact is not served
 
 
 class Server:
-    """Answers requests for one artefact."""
+    """Answers requests for one artefact.
 
-    def __init__(self, engine: Engine, shape: Shape) -> None:
+    Args:
+        traced: see `programs_of`.
+    """
+
+    def __init__(self, engine: Engine, shape: Shape, traced: Traced | None = None) -> None:
         check_shape(engine.told, shape)
         self._engine, self._shape, told = engine, shape, engine.told
         self._assets = [told.instruments.index(name) for name in shape.instruments]
         count = len(shape.instruments)
         self._units: list[tuple[int, F64]] = [(0, np.empty(0))] * count  # close of the newest decision bar, its unit
-        self._streams = _streams_of(engine, count) if told.how == "banded" else None
+        self._streams = _streams_of(engine, count, traced) if told.how == "banded" else None
         self._rows = [{scale.bar: ScaleRows.empty(shape.features) for scale in told.scales} for _ in shape.instruments]
 
     def answer(self, request: Request) -> list[Answered]:
@@ -132,16 +140,24 @@ class Server:
         return {number: _answered(each, answers, row) for row, (number, each) in enumerate(pairs)}
 
 
-def _streams_of(engine: Engine, instruments: int) -> Any:
+def programs_of(engine: Engine, shape: Shape) -> Traced | None:
+    """Return the programs of a banded model that is served on the CPU, None for others: made once, kept by a server."""
+    if engine.told.how != "banded" or engine.device.type != "cpu":
+        return None
+    assert isinstance(engine.model, CausalSystem)
+    return trace_network(engine.model, len(shape.instruments))
+
+
+def _streams_of(engine: Engine, instruments: int, traced: Traced | None) -> Any:
     """Return what serves a banded model on the engine's device: steps on the CPU, captured graphs on a GPU."""
     if engine.device.type != "cuda":
-        return Streams(engine, instruments)
+        return Streams(engine, instruments, traced)
     from models.serving.graphed import GraphedStreams  # what traces networks is nothing for a CPU
 
     return GraphedStreams(engine, instruments)
 
 
-def rehearse(engine: Engine, shape: Shape) -> None:
+def rehearse(engine: Engine, shape: Shape, traced: Traced | None = None) -> None:
     """Answer a made-up question, so that the first real one is as quick as any: torch does much for the first time.
 
     That was half a second of a processor, which on a busy machine made the first forecast of each life late. On a GPU
@@ -149,7 +165,7 @@ def rehearse(engine: Engine, shape: Shape) -> None:
     """
     if engine.device.type != "cpu":
         return
-    server, at = Server(engine, shape), _REHEARSED_NS // shape.scale_ns[0] * shape.scale_ns[0]
+    server, at = Server(engine, shape, traced), _REHEARSED_NS // shape.scale_ns[0] * shape.scale_ns[0]
     for scale, (scale_ns, need) in enumerate(zip(shape.scale_ns, shape.needs, strict=True)):
         close_ns = at // scale_ns * scale_ns - scale_ns * np.arange(min(need, ROWS_MAX), -1, -1, dtype=np.int64)
         for part in (slice(None, -1), slice(-1, None)):  # the past, then the newest bar, as a market tells them
@@ -186,11 +202,14 @@ def serve(requests: int, answers: int, opening: Opening, wrap: Callable[[Server]
             device=opening.device,
             trusted=frozenset(opening.trusted) if opening.trusted else None,
         )
-        rehearse(engine, shape)
-        server = wrap(Server(engine, shape))
+        traced = programs_of(engine, shape)
+        rehearse(engine, shape, traced)
+        server = wrap(Server(engine, shape, traced))
     except BotError as refused:
         mailbox.post(REFUSED, seal(REFUSED, str(refused).encode()[:2000]))
         return
+    gc.collect()
+    gc.freeze()  # torch and the network stay: looking them through again would hold an answer up
     mailbox.post(0, encode_answers(0, []))  # ready
     while (wake := _read_exactly(requests, WAKE.size)) is not None:
         magic, slot, request_id, _ = WAKE.unpack(wake)
@@ -211,7 +230,7 @@ class _Mailbox:
 
     def request(self, slot: int) -> bytes:
         """Return what a slot of requests holds."""
-        return self._memory[slot * self._size : (slot + 1) * self._size]
+        return slot_at(self._memory, slot * self._size, self._size)
 
     def post(self, request_id: int, content: bytes) -> None:
         """Put an answer into the next slot, and say so."""

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from bot.core.inference_frames import NewRows
 from bot.domain.market import I64
+from models.attention.cache import KVRing
 from models.memory import Keys, Memory
 from models.normalizer import F32
 from models.output import ModelOutput
 from models.serving.engine import Engine
 from models.serving.rows import Mask
+from models.serving.traced import Program, Traced, cross_of, tokens_kept
 from models.systems.causal import CausalSystem
 
 # Shape letters in this file: R instrument, B instrument that has news, K kept token, L bar, F feature, D width.
@@ -27,11 +29,12 @@ _CHUNK = 512  # bars of a history that are encoded together
 class _Stream:
     """One scale of every instrument."""
 
-    def __init__(self, model: CausalSystem, bar: str, rows: int, keep: int, scale_ns: int) -> None:
+    def __init__(
+        self, model: CausalSystem, bar: str, rows: int, keep: int, scale_ns: int, program: Program | None
+    ) -> None:
         self.encoder = model.encoders.of(bar)
-        fusion = model.fusion
-        self._cross = None if fusion is None or bar not in fusion.tags else fusion.cross
-        self._bar, self._number = bar, 0 if fusion is None or self._cross is None else fusion.tags.index(bar)
+        self._cross, self._number = cross_of(model, bar)
+        self._bar, self._program = bar, program
         self.state = self.encoder.start(rows)
         self.scale_ns = scale_ns
         like = next(self.encoder.parameters())
@@ -40,10 +43,28 @@ class _Stream:
         self.keys = self._keys_of(self.tokens_RKD, self.known_ns_RK)
         self.streak_R = np.zeros(rows, dtype=np.int64)  # whole bars in a row
         self.close_ns_R = np.zeros(rows, dtype=np.int64)  # of the newest
+        self.known_ns_R = np.zeros(rows, dtype=np.int64)  # by when all that has been seen was known
 
     def reset(self, row: int) -> None:
         self.state.reset(torch.tensor([row]))
         self.streak_R[row] = 0
+
+    def step(self, x_RLF: Tensor, close_ns_R1: Tensor, known_ns_R1: Tensor) -> None:
+        """Take in one more bar of every instrument."""
+        ring, count_R = self.state.cache, self.state.count_R
+        if self._program is None or not isinstance(ring, KVRing) or int(count_R.min()) < ring.capacity:
+            self.keep(None, self.encoder.prefill(x_RLF, close_ns_R1, self.state), known_ns_R1)
+            return
+        slot_R = count_R % ring.capacity
+        rings = [*ring.k, *ring.v]
+        made = self._program(x_RLF, close_ns_R1, known_ns_R1, count_R[:, None], slot_R, rings, self.tail())
+        self.tokens_RKD, self.known_ns_RK = made[:2]
+        self.keys = None if self.keys is None else Keys(*made[2:])
+        count_R += 1
+
+    def tail(self) -> list[Tensor]:
+        """Return what is kept of the newest tokens."""
+        return [self.tokens_RKD, self.known_ns_RK, *(self.keys or ())]
 
     def keep(self, rows_B: Tensor | None, tokens_BLD: Tensor, known_ns_BL: Tensor) -> None:
         """Move new tokens into the tail, and what the decisions' attention makes of them beside."""
@@ -87,15 +108,22 @@ def _picked(tail_RK: Tensor, rows_B: Tensor | None) -> Tensor:
 
 
 class Streams:
-    """The streamed state of all instruments of a banded model."""
+    """The streamed state of all instruments of a banded model.
 
-    def __init__(self, engine: Engine, instruments: int) -> None:
+    Args:
+        traced: its programs for so many instruments, used where they can be; None: the network itself does all.
+    """
+
+    def __init__(self, engine: Engine, instruments: int, traced: Traced | None = None) -> None:
         model, told = engine.model, engine.told
         assert isinstance(model, CausalSystem)
         self._model, self._told, self._instruments = model, told, instruments
-        fusion = model.cfg.fusion
-        keep = 1 if fusion is None else fusion.recent or 1
-        self._streams = [_Stream(model, scale.bar, instruments, keep, scale.length_ns) for scale in told.scales]
+        self._traced = traced
+        steps = {} if traced is None else traced.steps
+        self._streams = [
+            _Stream(model, scale.bar, instruments, tokens_kept(model), scale.length_ns, steps.get(scale.bar))
+            for scale in told.scales
+        ]
         self._device = engine.device
 
     @torch.inference_mode()
@@ -127,29 +155,44 @@ class Streams:
     @torch.inference_mode()
     def decide(self, instruments: Sequence[int], known_ns: Sequence[int], assets: Sequence[int]) -> ModelOutput:
         """Return the answers [B, ...] of some instruments after their newest bars."""
-        rows = torch.tensor(list(instruments), device=self._device)
-        is_all = len(instruments) == self._instruments and list(instruments) == list(range(self._instruments))
-        memories = [stream.memory(None if is_all else rows) for stream in self._streams]
+        is_all = list(instruments) == list(range(self._instruments))
         times = torch.tensor(list(known_ns), device=self._device)[:, None]
-        output = self._model.decide(memories, times, torch.tensor(list(assets), device=self._device))
+        numbers = torch.tensor(list(assets), device=self._device)
+        if is_all and self._traced is not None and self._traced.decide is not None and self._all_known(known_ns):
+            tails = [each for stream in self._streams for each in stream.tail()]
+            made = self._traced.decide(times, numbers, tails)
+            return ModelOutput(**dict(zip(self._traced.names, made, strict=True)))  # type: ignore[arg-type]
+        rows = None if is_all else torch.tensor(list(instruments), device=self._device)
+        memories = [stream.memory(rows) for stream in self._streams]
+        output = self._model.decide(memories, times, numbers)
         said = {name: value[:, 0] for name, value in output.asked().items()}
         return ModelOutput(**said)  # type: ignore[arg-type]  # `aux` is not among them
+
+    def _all_known(self, known_ns: Sequence[int]) -> bool:
+        """Return whether all that was ever seen of each instrument is known at its decision."""
+        return all((stream.known_ns_R <= known_ns).all() for stream in self._streams)
 
     def _prefill(self, stream: _Stream, rows: NewRows, x_LF: F32, start: int, stop: int) -> None:
         row_B = torch.tensor([rows.instrument])
         for first in range(start, stop, _CHUNK):
             part = slice(first, min(first + _CHUNK, stop))
             close_ns, known_ns = (self._times(times[part])[None] for times in (rows.close_ns, rows.known_ns))
+            stream.known_ns_R[rows.instrument] = max(stream.known_ns_R[rows.instrument], *rows.known_ns[part])
             x_BLF = torch.from_numpy(np.array(x_LF[part]))[None].to(self._device)
             stream.keep(row_B, stream.encoder.prefill(x_BLF, close_ns, stream.state, row_B), known_ns)
 
     def _step(self, stream: _Stream, single: Sequence[tuple[int, F32, int, int]]) -> None:
         instruments = [each[0] for each in single]
         is_all = instruments == list(range(self._instruments))
-        row_B = None if is_all else torch.tensor(instruments)
         x_BLF = torch.from_numpy(np.stack([each[1] for each in single])).to(self._device)
-        close_ns = self._times(np.array([each[2] for each in single], dtype=np.int64))[:, None]
-        known_ns = self._times(np.array([each[3] for each in single], dtype=np.int64))[:, None]
+        close_ns = torch.tensor([[each[2]] for each in single], device=self._device)
+        known_ns = torch.tensor([[each[3]] for each in single], device=self._device)
+        for number, _, _, known in single:
+            stream.known_ns_R[number] = max(stream.known_ns_R[number], known)
+        if is_all:
+            stream.step(x_BLF, close_ns, known_ns)
+            return
+        row_B = torch.tensor(instruments)
         stream.keep(row_B, stream.encoder.prefill(x_BLF, close_ns, stream.state, row_B), known_ns)
 
     def _times(self, times: I64) -> Tensor:
