@@ -1,8 +1,9 @@
 """How long after `kill -9` a bot trades again, by the clock: real processes, a journal of a million entries.
 
 An emulator runs in a process of its own, at the pace of the world. The ledger of a first paper run there is filled up
-with trades that end where they began, so that it still agrees with the account; the state is kept as far before its end
-as it ever is. Then, again and again: trade, be killed in the middle of it, start again. Measured is the time from the
+with trades that end where they began, so that it still agrees with the account: a hundred days of them, with which the
+emulator's own account begins anew at their end. The state is kept as far before the ledger's end as it ever is. Then,
+again and again: trade, be killed in the middle of it, start again. Measured is the time from the
 start of the process to its money half being up, which means: the ledger is verified and read, the account compared and
 its stream proven, and what the dead process had signed can be admitted no more; and to READY, when the market's streams
 are proven, too: where the newest trades do not reach back to the beginning of the minute, that is when the minute ends.
@@ -16,11 +17,10 @@ import random
 import signal
 import statistics
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from msgspec.structs import replace
 
 from benchmarks.bench_recovery import open_ledger
 from benchmarks.bench_trading import INSTRUMENT, LIMITS, NAME
@@ -29,6 +29,7 @@ from bot.core.checkpoint import capture, encode
 from bot.core.effects import Wish
 from bot.core.orders import Orders
 from bot.core.portfolio import Portfolio
+from bot.core.reconcile import VenueSnapshot
 from bot.core.risk import Mark
 from bot.core.submission.desk import LiveDesk
 from bot.core.submission.ids import ClientOrderIds
@@ -42,17 +43,25 @@ _WORDS = ("starting", "recovering", "money half is up", "ready ")
 _MARKS = ("speaks", "reads its ledger", "money half", "READY")
 _PRICE = Decimal(60_000)
 _QTY = Decimal("0.01")
+_FIRST, _LATER = "2025-02-22", "2025-06-02"  # what the emulators' clocks begin with
+_LATER_NS = round(datetime.fromisoformat(_LATER).replace(tzinfo=UTC).timestamp()) * 10**9
+_COMPARED_EVERY = 10  # trades: what is a day older than the last comparison is forgotten, as in a run
+_ENTRIES_A_TRADE = 4  # at least
 
 
-def fill_up(path: Path, entries: int) -> None:
-    """Write into a ledger that is nobody's now, until it has so many entries: trades that cost and earn nothing."""
+def fill_up(path: Path, entries: int, end_ns: int) -> None:
+    """Write into a ledger that is nobody's now, until it has so many entries: trades that cost and earn nothing.
+
+    Args:
+        end_ns: when the last of them is, those before evenly spread.
+    """
     ledger = open_ledger(path)
     instruments = {NAME: INSTRUMENT}
     ids = ClientOrderIds(environment="e", epoch=1)
     orders = Orders(
         instruments=instruments,
         portfolio=Portfolio(instruments, "USDT"),
-        limits=replace(LIMITS, orders_per_second_max=10**9),
+        limits=LIMITS,
         ids=ids,
         is_restorable=True,
     )
@@ -61,8 +70,9 @@ def fill_up(path: Path, entries: int) -> None:
     assert not desk.orders.state.position_qty(NAME), "the first run was to trade nothing"
     ledger.database._connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
     now_ns, is_kept, turn = ledger.head.ts_ns, False, 0
+    step_ns = (end_ns - now_ns) // (entries // _ENTRIES_A_TRADE + 2)
     while ledger.head.seq < entries or turn % 2:
-        turn, now_ns = turn + 1, now_ns + 1_000
+        turn, now_ns = turn + 1, now_ns + step_ns
         side = Side.BUY if turn % 2 else Side.SELL
         marks: dict[str, Mark | None] = {NAME: Mark(price=_PRICE, ts_ns=now_ns)}
         wish = Wish(
@@ -93,6 +103,9 @@ def fill_up(path: Path, entries: int) -> None:
                 is_maker=False,
             )
             ledger.write(desk.told(fill, now_ns).record)
+        if turn % _COMPARED_EVERY == 0:
+            flat = VenueSnapshot(began_ns=now_ns, at_ms=now_ns // 10**6, positions=(), open_orders=(), wallet=None)
+            ledger.write(desk.reconcile(flat, now_ns).record)
         if not is_kept and ledger.head.seq >= entries - STATE_ENTRIES:
             is_kept = True
             body = encode(capture(desk.orders.state, desk.submissions.journal, last=(1, ids.count)))
@@ -106,17 +119,19 @@ def fill_up(path: Path, entries: int) -> None:
 def measure(directory: Path, entries: int, kills: int) -> list[tuple[float, float, float]]:
     """Return the seconds from each new process's start to its money half, those of its processor, and to READY."""
     chance = random.Random(11)
-    emulator = Emulator(directory, speed=1.0)
+    emulator = Emulator(directory, speed=1.0, start=_FIRST)
     paper: Paper | None = None
     found = []
     try:
         paper = Paper(directory, emulator, "strategy.name=sma_cross", "ledger.checkpoint_every=10m")
         paper.until_ready()
         assert paper.end(signal.SIGTERM) == 0, paper.said[-1000:]
+        emulator.end(signal.SIGKILL)
         began = time.monotonic()
-        fill_up(directory / "ledger" / "ledger.sqlite", entries)
+        fill_up(directory / "ledger" / "ledger.sqlite", entries, _LATER_NS - 60_000_000_000)
         size = (directory / "ledger" / "ledger.sqlite").stat().st_size >> 20
         print(f"{entries:,} entries, {size} MiB, filled up in {time.monotonic() - began:.0f} s", flush=True)
+        emulator = Emulator(directory, speed=1.0, start=_LATER)
         paper = Paper(directory, emulator, "ledger.checkpoint_every=10m")
         paper.until_ready()
         for number in range(kills):

@@ -27,7 +27,7 @@ port = 0
 [clock]
 mode = "scaled"
 speed = {speed}
-start = 2025-06-02
+start = {start}
 warm_up = "1h"
 [[listings]]
 symbol = "BTCUSDT"
@@ -153,9 +153,12 @@ class Emulator(Process):
         trades: int = 2_000_000,
         limits: int = 1,
         seed: int = 7,
+        start: str = "2025-06-02",
     ) -> None:
         config = directory / "emulator.toml"
-        text = _EMULATOR.format(speed=speed, key=KEY, secret=SECRET, trades=trades, limits=limits, seed=seed)
+        text = _EMULATOR.format(
+            speed=speed, key=KEY, secret=SECRET, trades=trades, limits=limits, seed=seed, start=start
+        )
         config.write_text(text + more, encoding="utf-8")
         super().__init__("emulator", "--config", str(config), cwd=directory)
         self.until("streams", seconds)
