@@ -10,7 +10,7 @@ from bot.domain.instrument import Instrument
 from bot.ports import Clock
 from bot.runtime.env import WriterThread
 from bot.runtime.trade_settings import TradeSettings
-from bot.store.tape_parts import TapeParts, take_little_memory
+from bot.store.tape_parts import TapeParts
 
 
 def open_tape(
@@ -29,7 +29,6 @@ def open_tape(
         positions: what is held when it begins.
         on_broken: told why charts end before the run does.
     """
-    take_little_memory()
     thread = WriterThread("tape")
     stack.callback(thread.close)
     tape = LiveTape(

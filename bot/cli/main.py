@@ -14,6 +14,7 @@ from bot.app.outcomes import Interrupted, RunFailed
 from bot.cli.output import Config, Set, err
 from bot.domain.errors import BotError, ConfigError
 from bot.runtime import secrecy
+from bot.runtime.memory import give_memory_back
 
 # Each command's module is imported when the command is asked for: none waits for the libraries of the others.
 _LAZY: Final = {
@@ -45,6 +46,9 @@ _LAZY: Final = {
 }
 
 
+_FOR_MONTHS = ("paper", "live", "record", "dashboard")
+
+
 class _Commands(TyperGroup):
     """The commands defined here, and those of `_LAZY`."""
 
@@ -55,6 +59,8 @@ class _Commands(TyperGroup):
         place = _LAZY.get(cmd_name)
         if place is None:
             return super().get_command(ctx, cmd_name)
+        if cmd_name in _FOR_MONTHS:
+            give_memory_back()
         module, _, name = place.partition(":")
         command = _as_command(getattr(_import(module), name))
         command.name = cmd_name

@@ -110,14 +110,6 @@ class TapeParts:
         return self._directory / f"{first:08d}-{last:08d}.parquet"
 
 
-def take_little_memory() -> None:
-    """Have Arrow take what it needs from the C library from now on, in this whole process.
-
-    Its own allocator takes and gives back 2 MiB at a time, every few seconds for months, for tables of some KiB.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
-
-
 def read_rows(directory: Path, name: str) -> pa.Table | None:
     """Return a run's "tape", "forecasts" or "shadow", whether it is finished, cut short or goes on; None without a row.
 

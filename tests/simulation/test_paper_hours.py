@@ -140,7 +140,8 @@ def test_hours_of_trading_by_a_network(tmp_path: Path, hours: float, speed: floa
     assert (verified.differences, verified.cautions) == ([], [])
     _assert_spoke(Path(left["directory"]), ledger, hours)
     tasks = [look["tasks"] for look in looks]
-    assert max(tasks[-20:]) <= max(tasks[:20]) + 5, "tasks are left behind"
+    # Those of a connection that is made anew come and go; what is left behind stays.
+    assert np.median(tasks[-20:]) <= np.median(tasks[:20]) + 2, "tasks are left behind"
     if hours >= 1:
         assert slope(looks, "own_mib") < 1.0
         assert slope(looks, "children_mib") < 1.0

@@ -48,5 +48,5 @@ class ForecastTrader(Strategy[ForecastTraderParams]):
         """Remember it, and turn round."""
         median = forecast.median(self.params.horizon)
         self.heard.append((forecast.instrument, forecast.close_ns, self.now_ns(), median))
-        del self.heard[:-1_000]  # it trades for hours, where memory is watched
+        del self.heard[:-200]  # it trades for hours, where memory is watched
         return self.target(forecast.instrument, self.params.qty * (1 if median > 0 else -1), reason="as it says")

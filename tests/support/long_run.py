@@ -6,23 +6,30 @@ the tasks that outlived the run.
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bot.app.trading import Trading
 from bot.domain.operation import Phase
 from bot.runtime import logs
+from bot.runtime.memory import give_memory_back
 from bot.runtime.trade_settings import load_trade
 from bot.venues.bybit.credentials import Credentials
 
+if TYPE_CHECKING:
+    from bot.app.trading import Trading
+
 
 def main() -> None:
-    """Trade."""
+    """Trade, as the command line does."""
+    give_memory_back()
+    from bot.app.trading import Trading
+
     settings = load_trade(Path(sys.argv[1]), [])
     watch_s = float(sys.argv[2])
     logs.configure("warning")
@@ -30,9 +37,10 @@ def main() -> None:
 
     async def run() -> None:
         trading = Trading(settings, "paper", credentials, tell)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, trading.stop)
         watching = asyncio.create_task(watch(trading, watch_s))
-        watching.add_done_callback(lambda task: trading.stop())  # it ends only by an error
+        watching.add_done_callback(lambda task: trading.stop())  # by the signal, or by an error
+        # From then on the run lets go of what it holds: that is not looked at.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.cancel)
         await trading.run()
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -54,7 +62,7 @@ def say(**fields: Any) -> None:
     sys.stdout.flush()
 
 
-async def watch(trading: Trading, every_s: float) -> None:
+async def watch(trading: "Trading", every_s: float) -> None:
     """Look at what the run holds, again and again."""
     while True:
         await asyncio.sleep(every_s)
@@ -68,7 +76,41 @@ async def watch(trading: Trading, every_s: float) -> None:
             children_mib=sum(map(resident_mib, children)),
             tasks=len(asyncio.all_tasks()),
             entries=view._store.head.seq,
+            blocks=sys.getallocatedblocks(),
+            **heap(),
         )
+
+
+class _Heap(ctypes.Structure):
+    """`struct mallinfo2` of glibc's malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keep",
+        )
+    )
+
+
+def heap() -> dict[str, float]:
+    """Return what the C library holds: in use, free in its arenas, and mapped block by block, in MiB."""
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _Heap
+    said = ask()
+    return {
+        "heap_used_mib": said.uordblks / 2**20,
+        "heap_free_mib": said.fordblks / 2**20,
+        "heap_mapped_mib": said.hblkhd / 2**20,
+    }
 
 
 def children_of(pid: int) -> list[int]:

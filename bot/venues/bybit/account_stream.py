@@ -54,8 +54,8 @@ _S = 1_000 * _MS
 
 PARK_NS = 5 * _S  # an execution of an order that nobody knows waits so long for the order
 BEHIND_NS = 2 * _S  # an order that says more has filled than came as executions is looked up after so long
-IDS_MAX = 20_000  # of orders and executions; the desk knows repeats, too: this only spares it the work
-ORDERS_MAX = 500  # remembered after their end
+IDS_MAX = 1_000  # of orders and executions; the desk knows repeats, too: this only spares it the work
+ORDERS_MAX = 200  # remembered after their end
 
 
 class _Seen(msgspec.Struct):
