@@ -102,7 +102,7 @@ class PaperLoop:
         self._task.add_done_callback(lambda task: self._changed.set())
         return trading
 
-    async def until(self, wanted: Callable[[], bool], what: str, *, seconds: float = 40.0) -> None:
+    async def until(self, wanted: Callable[[], bool], what: str, *, seconds: float = 120.0) -> None:
         """Return once it is so, at most so many of our seconds from now."""
         try:
             async with asyncio.timeout(seconds):
