@@ -177,7 +177,7 @@ class Streams:
         for first in range(start, stop, _CHUNK):
             part = slice(first, min(first + _CHUNK, stop))
             close_ns, known_ns = (self._times(times[part])[None] for times in (rows.close_ns, rows.known_ns))
-            stream.known_ns_R[rows.instrument] = max(stream.known_ns_R[rows.instrument], *rows.known_ns[part])
+            stream.known_ns_R[rows.instrument] = max(stream.known_ns_R[rows.instrument], rows.known_ns[part].max())
             x_BLF = torch.from_numpy(np.array(x_LF[part]))[None].to(self._device)
             stream.keep(row_B, stream.encoder.prefill(x_BLF, close_ns, stream.state, row_B), known_ns)
 

@@ -50,21 +50,23 @@ def trace_network(model: CausalSystem, rows: int) -> Traced:
     """Return the programs of a network on the CPU; what cannot be traced here is left out."""
     unpack_constants(model)  # a tracer cannot read an integer's bits
     keep = tokens_kept(model)
-    chance = torch.Generator().manual_seed(0)
     steps: dict[str, Program] = {}
-    tails: list[Tensor] = []
-    for scale in model.cfg.scales:
-        module = _Step(model, scale.bar)
-        tail = module.tail(rows, keep, chance)
-        tails += tail
+    modules = [_Step(model, scale.bar) for scale in model.cfg.scales]
+    for scale, module in zip(model.cfg.scales, modules, strict=True):
         encoder = model.encoders.of(scale.bar)
         if isinstance(encoder, Encoder) and encoder.in_norm.norm is None:
-            program = _trace(module, partial(module.example, rows, tail, chance.get_state()))
+            program = _trace(module, partial(module.example, rows, keep))
             if program is not None:
                 steps[scale.bar] = program
     decide = _Decide(model)
-    times = torch.full((rows, 1), _SOME_NS + _MINUTE_NS)
-    program = _trace(decide, lambda: (times, torch.zeros(rows, dtype=torch.int64), [each.clone() for each in tails]))
+
+    def asked(number: int) -> tuple[Any, ...]:
+        chance = torch.Generator().manual_seed(number)
+        tails = [each for module in modules for each in module.tail(rows, keep, chance)]
+        times = torch.full((rows, 1), _SOME_NS + (1 + number) * _MINUTE_NS)
+        return times, torch.zeros(rows, dtype=torch.int64), tails
+
+    program = _trace(decide, asked)
     return Traced(steps=steps, decide=program, names=decide.names)
 
 
@@ -122,17 +124,16 @@ class _Step(nn.Module):
         known_ns_K = _SOME_NS - _MINUTE_NS * torch.arange(keep - 1, -1, -1)
         return self._made_of(torch.randn(rows, keep, self.encoder.width, generator=chance), known_ns_K.repeat(rows, 1))
 
-    def example(self, rows: int, tail: Sequence[Tensor], state: Tensor) -> tuple[Any, ...]:
-        """Return made-up arguments, always the same for one state of chance, in tensors of their own."""
-        chance = torch.Generator()
-        chance.set_state(state)
+    def example(self, rows: int, keep: int, number: int) -> tuple[Any, ...]:
+        """Return made-up arguments, always the same for one number, in tensors of their own."""
+        chance = torch.Generator().manual_seed(number)
         ring = self.encoder.start(rows).cache
         assert isinstance(ring, KVRing)
         rings = [torch.randn(each.shape, generator=chance) for each in (*ring.k, *ring.v)]
-        count_R1 = torch.arange(rows)[:, None] + 5 * ring.capacity
-        times = torch.full((rows, 1), _SOME_NS + _MINUTE_NS)
+        count_R1 = torch.arange(rows)[:, None] + 5 * ring.capacity + 3 * number
+        times = torch.full((rows, 1), _SOME_NS + (1 + number) * _MINUTE_NS)
         x_RLF = torch.randn(rows, 1, self.encoder.features, generator=chance)
-        return x_RLF, times, times + 1, count_R1, count_R1[:, 0] % ring.capacity, rings, [each.clone() for each in tail]
+        return x_RLF, times, times + 1, count_R1, count_R1[:, 0] % ring.capacity, rings, self.tail(rows, keep, chance)
 
 
 class _Decide(nn.Module):
@@ -157,16 +158,28 @@ class _Decide(nn.Module):
 
 
 @torch.no_grad()
-def _trace(module: nn.Module, example: Callable[[], tuple[Any, ...]]) -> Program | None:
-    """Return a module's program, None where there is none that says the same."""
+def _trace(module: nn.Module, example: Callable[[int], tuple[Any, ...]]) -> Program | None:
+    """Return a module's program, None where there is none that says, and writes, the same.
+
+    Args:
+        example: arguments by number: those that it is tried on are others than those that it was traced with, so that
+            no number is taken for constant that is none.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer names each number that it takes for constant: they are
         try:
-            traced = torch.jit.trace(module.eval(), example(), check_trace=False)  # type: ignore[no-untyped-call]
+            traced = torch.jit.trace(module.eval(), example(0), check_trace=False)  # type: ignore[no-untyped-call]
         except RuntimeError:
             return None
         program: Program = torch.jit.freeze(traced)
         for _ in range(_RUNS):
-            program(*example())
-    said, meant = program(*example()), module(*example())
+            program(*example(0))
+    ours, theirs = example(1), example(1)
+    said = [*program(*ours), *_tensors(ours)]
+    meant = [*module(*theirs), *_tensors(theirs)]
     return program if all(torch.equal(one, other) for one, other in zip(said, meant, strict=True)) else None
+
+
+def _tensors(given: Sequence[Any]) -> list[Tensor]:
+    """Return all tensors among some arguments, one after another."""
+    return [each for one in given for each in ([one] if isinstance(one, Tensor) else one)]

@@ -137,12 +137,28 @@ def test_only_a_program_that_says_the_same_is_believed() -> None:
         def forward(self, x: Tensor) -> object:
             return (object(), x)
 
-    def example() -> tuple[Tensor]:
-        return (torch.arange(4.0),)
+    class Bound(nn.Module):
+        """What is made a number while the tracer looks is a constant to it."""
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            return (x * float(x.sum()),)
+
+    class Writing(nn.Module):
+        """Says the same, and writes what it saw first."""
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            said = x + 1
+            x.fill_(float(x.sum()))
+            return (said,)
+
+    def example(number: int) -> tuple[Tensor]:
+        return (torch.arange(4.0) + number,)
 
     assert _trace(Same(), example) is not None
     assert _trace(Other(), example) is None
     assert _trace(Untraceable(), example) is None
+    assert _trace(Bound(), example) is None
+    assert _trace(Writing(), example) is None
 
 
 def test_what_keeps_no_ring_has_no_program(tmp_path: Path) -> None:
