@@ -45,12 +45,15 @@ def check_strategy_books(entries: Iterable[LedgerEntry]) -> Iterator[str]:
             if entry.cause == "cross":
                 crossed[entry.event_id] += signed
             elif booked is None or booked.event_id != entry.event_id:
-                yield f"journal: entry {seq} shares out {entry.event_id}, which was not booked just before"
+                yield f"journal: entry {seq} shares out {entry.event_id}, which is not the last booking"
             else:
                 booked.moves.append(entry)
             continue
+        opened = _opened(entry)
+        if opened is None:
+            continue  # what a booking settles may stand between it and its parts: the doubt of a cancel of its order
         yield from _close(booked)
-        booked = _opened(entry)
+        booked = opened
     yield from _close(booked)
     for name, rest in crossed.items():
         if rest:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from bot.domain.ledger import BookMoved, LedgerEntry
+from bot.domain.ledger import BookMoved, DoubtResolved, FillBooked, LedgerEntry
 from bot.domain.orders import SubmitOrder
 from bot.store.books_audit import check_strategy_books
 from tests.support.desk import Desk
@@ -27,6 +27,23 @@ def test_a_true_ledger_has_nothing_to_say() -> None:
     found = entries()
     assert {entry.cause for entry in found if isinstance(entry, BookMoved)} == {"cross", "fill", "funding"}
     assert list(check_strategy_books(found)) == []
+
+
+def test_what_a_fill_settles_may_stand_before_its_parts() -> None:
+    """A cancel is in doubt, its order turns out to have filled: the end of the doubt is told before the parts."""
+    found = entries()
+    (booked,) = (entry for entry in found if isinstance(entry, FillBooked))
+    at, name = found.index(booked), booked.fill.client_order_id
+    settled = DoubtResolved(
+        ts_ns=booked.ts_ns,
+        request=f"cancel:{name}:1",
+        client_order_id=name,
+        instrument=NAME,
+        outcome="moot",
+        evidence="its order is done",
+        margin_ms=2_000,
+    )
+    assert list(check_strategy_books([*found[: at + 1], settled, *found[at + 1 :]])) == []
 
 
 def test_every_part_counts() -> None:
