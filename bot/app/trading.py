@@ -71,7 +71,7 @@ from strategies.registry import make_strategies
 
 log = structlog.get_logger()
 
-_SETTLE_S = 5.0  # for what is on its way when the run ends
+_SETTLE_S = 5.0  # for what is on its way when the run ends: by our clock, however fast the market's goes
 _YOUNG_OBJECTS = 5_000
 _OLDER_LOOKS = 5
 
@@ -312,7 +312,7 @@ class Trading:
             for _ in range(int(_SETTLE_S / POLL_S)):  # what is not known by then is found out at the next start
                 if actors.executor.is_settled:
                     break
-                await asyncio.sleep(POLL_S / ground.venue.speed)
+                await asyncio.sleep(POLL_S)
             await inboxes.executor.put(Stop())
             await supervisor.wait_for("order_executor")
             conductor.keep_state()

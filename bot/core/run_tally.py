@@ -28,7 +28,7 @@ from bot.domain.ledger import (
 from bot.domain.operation import Counter
 
 _WAITING_MAX = 8_192  # orders and requests that are waited for: what is never answered is forgotten at last
-_ENDED_MAX = 8_192  # orders whose end is remembered, so that an end told twice counts once
+_ENDED_MAX = 1_000  # orders whose end is remembered, so that an end told twice counts once
 _CREATE = f"{Kind.CREATE.value}:"  # how requests for new orders begin
 _DONE = (Status.FILLED, Status.CANCELED, Status.REJECTED)
 

@@ -117,7 +117,7 @@ async def _until_status(both: PaperLoop, manager: Manager, words: str) -> None:
         manager.hear()
         return words in manager.status
 
-    await both.until(is_said, f"the status says {words!r}, not {manager.status!r}", seconds=25)
+    await both.until(is_said, f"the status says {words!r}, not {manager.status!r}")
 
 
 def _beat(both: PaperLoop) -> tuple[int, Life]:

@@ -128,7 +128,7 @@ def test_what_somebody_else_did_is_booked_and_stops_trading_there(tmp_path: Path
             await both.pass_time(8)
             assert both.openings(from_ns) == []
             if kind == "liquidation":  # what the venue's fund makes good stands in its log of transactions alone
-                await both.until(lambda: _agrees(both), "all is booked", seconds=20)
+                await both.until(lambda: _agrees(both), "all is booked")
             await both.stop()
             found = await both.differences()
             assert not [each for each in found if "was never intended" not in each], found

@@ -67,7 +67,7 @@ async def test_a_network_trades_and_is_killed(tmp_path: Path, store: Path) -> No
         await both.until(lambda: model.service.counts.deaths == 1, "it is missed", seconds=60)
         lost_ns, count = both.clock.now_ns(), len(both.heard)
         assert "model: it died; it is started again" in model.troubles
-        await both.until(lambda: both.phase is Phase.DEGRADED, "that is told", seconds=30)
+        await both.until(lambda: both.phase is Phase.DEGRADED, "that is told")
         answered = model._seat.actor.answered
         await both.until(lambda: max(at for _, at in answered.values()) > lost_ns, "it speaks again", seconds=90)
         again_ns = min(at for _, at in answered.values() if at > lost_ns)

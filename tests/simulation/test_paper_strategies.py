@@ -60,8 +60,9 @@ def test_books_of_two_strategies_survive_a_crash(tmp_path: Path) -> None:
             assert not _resting(both.exchange)  # nobody would mind it
             both.start()
             await both.until_ready()
-            await both.until(both.command(Pause(why="the test ends")).exists, "an answer", seconds=15)
+            await both.until(both.command(Pause(why="the test ends")).exists, "an answer")
             await both.pass_time(8)
+            await both.until(lambda: not both.doubtful(), "every answer is known")
             await both.stop()
             assert set(before) <= {"short", "long"}
             assert sum(_books(both).values(), Decimal(0)) == _held(both)

@@ -87,12 +87,12 @@ def test_nothing_is_created_once_the_kill_switch_is_closed(tmp_path: Path, trial
                 await both.until_ready()
                 await both.pass_time(6)
                 answer = both.command(Resume(why="without re-arming"))
-                await both.until(answer.exists, "an answer", seconds=5)
+                await both.until(answer.exists, "an answer")
                 assert "closed" in answer.read_text(encoding="utf-8")
                 assert both.openings(from_ns) == []
                 switches.re_arm()
                 both.command(Resume(why="re-armed"))
-                await both.until(lambda since_ns=from_ns: bool(both.openings(since_ns)), "it trades", seconds=10)  # type: ignore[misc]
+                await both.until(lambda since_ns=from_ns: bool(both.openings(since_ns)), "it trades")  # type: ignore[misc]
                 await both.stop()
 
     asyncio.run(campaign())
@@ -137,7 +137,7 @@ def test_commands_by_file_work_and_outlive_a_restart(tmp_path: Path) -> None:
             await both.crash()
             both.start(strategy=CALM)
             await both.until_ready()
-            await both.until(lambda: not _held(both), "the strategy's own exit passes", seconds=30)
+            await both.until(lambda: not _held(both), "the strategy's own exit passes")
             await both.pass_time(4)
             assert both.openings(from_ns) == []
             assert await asyncio.to_thread(venue.positions) == {}
@@ -155,7 +155,7 @@ def test_commands_by_file_work_and_outlive_a_restart(tmp_path: Path) -> None:
             assert await asyncio.to_thread(venue.open_orders) == set()
             assert both.openings(from_ns) == []
             await _answered(both, Resume(why="back"))
-            await both.until(lambda: bool(both.openings(from_ns)), "it trades again", seconds=10)
+            await both.until(lambda: bool(both.openings(from_ns)), "it trades again")
             await _answered(both, Pause(why="the test ends"))
             await both.pass_time(6)
             await both.stop()
@@ -183,7 +183,7 @@ def test_a_flattening_that_a_crash_cut_short_goes_on(tmp_path: Path) -> None:
                 await both.until_ready()
             assert await asyncio.to_thread(venue.positions) != {}
             both.exchange.faults.clear()
-            await both.until(lambda: not _wanted(both), "it is flat", seconds=15)
+            await both.until(lambda: not _wanted(both), "it is flat")
             assert await asyncio.to_thread(venue.positions) == {}
             await _answered(both, Resume(why="back"))
             await both.until(lambda: bool(_held(both)), "something is held")
@@ -260,7 +260,7 @@ def test_real_money_is_asked_for_twice(tmp_path: Path, arguments: list[str], set
 
 async def _answered(both: PaperLoop, command: OperatorCommand) -> None:
     answer = both.command(command)
-    await both.until(answer.exists, "an answer", seconds=15)
+    await both.until(answer.exists, "an answer")
 
 
 def _sends(both: PaperLoop, since_ns: int) -> bool:

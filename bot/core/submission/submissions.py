@@ -310,7 +310,7 @@ class Submissions(Outcomes):
         self._record(entries.signed(send), steps)
         watch = self._watches.of(key)
         watch.may_resend = False
-        watch.behind_ms.clear()  # the fence has moved
+        watch.behind_ms = ()  # the fence has moved
         steps.send.append(send)
 
     def _take_back(self, request: Request, send: Send, why: str, now_ns: int, steps: Steps) -> None:
@@ -404,7 +404,7 @@ class Submissions(Outcomes):
 
     def _absent(self, request: Request, absent: Absent, now_ns: int, steps: Steps) -> None:
         watch = self._watches.of(request.key)
-        watch.negative_ms.append(absent.server_time_ms)
+        watch.negative_ms += (absent.server_time_ms,)
         watch.is_seen = False  # if it was: it is looked for until it is found, or certainly gone
         if request.phase is Phase.ACCEPTED or request.is_known_to_exist:
             evidence = self._missing.weigh(request, absent, self.journal.margin_ms)

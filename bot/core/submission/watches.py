@@ -1,7 +1,7 @@
 """What need not survive a crash of requests in flight: when each is looked at again, and what look-ups said since."""
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bot.core.submission.requests import Request, Terms
 
@@ -17,8 +17,8 @@ class Watch:
     released: bool = False  # it may have left; before that a crash, or a late commit, leaves it unsent
     wanted: bool = True  # it may be sent again; after a restart an old decision never is
     may_resend: bool = False  # the last look-up did not find it
-    negative_ms: list[int] = field(default_factory=list)  # look-ups that found nothing
-    behind_ms: list[int] = field(default_factory=list)  # those of them behind the fence, far enough apart
+    negative_ms: tuple[int, ...] = ()  # look-ups that found nothing
+    behind_ms: tuple[int, ...] = ()  # those of them behind the fence, far enough apart
     is_seen: bool = False  # a stream or a look-up has shown the order
 
 
@@ -68,7 +68,7 @@ class Watches:
         """Count a look-up that found nothing; return whether it is the last that it takes."""
         if server_time_ms <= request.fence_ms(margin_ms):
             return False
-        behind = self.of(request.key).behind_ms
-        if not behind or server_time_ms - behind[-1] >= terms.round_gap_ms:
-            behind.append(server_time_ms)
-        return len(behind) >= terms.rounds
+        watch = self.of(request.key)
+        if not watch.behind_ms or server_time_ms - watch.behind_ms[-1] >= terms.round_gap_ms:
+            watch.behind_ms += (server_time_ms,)
+        return len(watch.behind_ms) >= terms.rounds

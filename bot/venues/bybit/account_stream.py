@@ -54,8 +54,8 @@ _S = 1_000 * _MS
 
 PARK_NS = 5 * _S  # an execution of an order that nobody knows waits so long for the order
 BEHIND_NS = 2 * _S  # an order that says more has filled than came as executions is looked up after so long
-IDS_MAX = 1_000  # of orders and executions; the desk knows repeats, too: this only spares it the work
-ORDERS_MAX = 200  # remembered after their end
+IDS_MAX = 500  # of orders and executions; the desk knows repeats, too: this only spares it the work
+ORDERS_MAX = 100  # remembered after their end
 
 
 class _Seen(msgspec.Struct):
@@ -350,6 +350,8 @@ class AccountStream:
         for venue_id, seen in self._orders.items():
             if seen.record.state not in (OrderState.OPEN, OrderState.WAITING):
                 del self._orders[venue_id]
+                self._ids.pop(venue_id, None)
+                self._booked.pop(venue_id, None)
                 return
 
 
