@@ -117,7 +117,9 @@ class PaperLoop:
         except TimeoutError:
             if wanted():  # it came to be while the machine stood still
                 return
-            raise AssertionError(f"not within {seconds} s: {what}; {self.phases[-6:]}") from None
+            executor = None if self.trading.view is None else self.trading.view._executor
+            troubles = None if executor is None else (executor.troubles, executor.links, executor.offset_ms)
+            raise AssertionError(f"not within {seconds} s: {what}; {self.phases[-6:]}; {troubles}") from None
 
     async def until_ready(self, **limits: float) -> None:
         """Return once it trades."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.venues.bybit.clock import SAMPLES, VenueClock
+from bot.venues.bybit.clock import RETRY_NS, SAMPLES, VenueClock
 from bot.venues.bybit.rate_budget import BAN_NS, RateBudget
 
 MS, S = 1_000_000, 1_000_000_000
@@ -37,6 +37,22 @@ def test_one_bad_trip_does_not_move_the_median() -> None:
     offset = clock.offset(T0 + 5 * S)
     assert offset is not None
     assert abs(offset.ns) < 10 * MS
+
+
+def test_a_minute_in_which_the_machine_had_no_time_is_soon_over() -> None:
+    """Measures that say too little for trading are taken again at once, and one good one is enough."""
+    clock = VenueClock()
+    for number in range(SAMPLES):
+        sent_ns = T0 + number * S
+        clock.note(sent_ns=sent_ns, recv_ns=sent_ns + 1_800 * MS, server_ms=(sent_ns + 1_700 * MS) // MS)
+    last_ns = T0 + (SAMPLES - 1) * S + 1_800 * MS
+    assert "known to 0.9 s only" in clock.trouble(last_ns)
+    assert not clock.is_due(last_ns + RETRY_NS - 1)
+    assert clock.is_due(last_ns + RETRY_NS)
+    sent_ns = last_ns + RETRY_NS
+    clock.note(sent_ns=sent_ns, recv_ns=sent_ns + 10 * MS, server_ms=sent_ns // MS)
+    assert clock.trouble(sent_ns + 10 * MS) == ""
+    assert not clock.is_due(sent_ns + 10 * MS + RETRY_NS)
 
 
 def test_nothing_is_guessed() -> None:

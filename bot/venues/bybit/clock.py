@@ -18,6 +18,7 @@ _S = 1_000 * _MS
 SAMPLES = 5
 AGE_NS = 300 * _S  # a sample says nothing of a clock so long after
 REFRESH_NS = 60 * _S
+RETRY_NS = 1 * _S  # while the time is known too badly to trade on
 TRIP_MAX_NS = 2 * _S  # one that was longer under way says too little
 DRIFT_PPM = 200  # how fast two clocks may part: it widens the bound as a sample grows old
 OFFSET_MAX_NS = 500 * _MS  # of the wall clock: beyond it, no new exposure
@@ -31,7 +32,11 @@ class Offset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VenueClock:
-    """Estimates the venue's time from answers: the median of the last five, each with the bound of its own trip."""
+    """Estimates the venue's time from answers: the median of the last five, each with the bound of its own trip.
+
+    Of those, the ones that are good enough to trade on, where there are any: a minute in which the machine had no time
+    must not be believed for minutes afterwards.
+    """
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
@@ -58,13 +63,18 @@ class VenueClock:
         young = sorted(each for each in self._samples if now_ns - each.at_ns <= AGE_NS)
         if not young:
             return None
-        middle = young[len(young) // 2]
+        good = [each for each in young if each.error_ns <= OFFSET_MAX_NS // 2] or young
+        middle = good[len(good) // 2]
         error_ns = middle.error_ns + (now_ns - middle.at_ns) * DRIFT_PPM // 1_000_000
         return Offset(ns=middle.offset_ns, error_ns=error_ns)
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether the venue should be asked for its time."""
-        return len(self._samples) < SAMPLES or now_ns - self._samples[-1].at_ns >= REFRESH_NS
+        offset = self.offset(now_ns)
+        if offset is None or len(self._samples) < SAMPLES:
+            return True
+        wait_ns = RETRY_NS if offset.error_ns > OFFSET_MAX_NS else REFRESH_NS
+        return now_ns - self._samples[-1].at_ns >= wait_ns
 
     def venue_ms(self, now_ns: int) -> int | None:
         """Return the time to sign with: the venue's, by the best guess; None while it is not known.
