@@ -38,7 +38,7 @@ $(VENV)/.lock-stamp: requirements.lock
 	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c '$(MIN)'; then \
 		echo "make: Python 3.11 or newer is needed; found none. Say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	"$(PYTHON)" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	@touch $@
 
 $(VENV)/.project-stamp: $(VENV)/.lock-stamp pyproject.toml $(wildcard $(addsuffix /__init__.py,$(PACKAGES)))

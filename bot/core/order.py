@@ -96,7 +96,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     terms: Terms | None = None  # what the venue has made of it; None: as requested
     filled_qty: Decimal = Decimal(0)
     filled_value: Decimal = Decimal(0)  # quote currency
-    trade_ids: frozenset[str] = frozenset()
+    trade_ids: tuple[str, ...] = ()  # of its executions, sorted: their order of arrival says nothing
     owed_qty: Decimal = Decimal(0)  # of what is done: has filled by the venue's word, and was not told as executions
 
     @property
@@ -190,7 +190,7 @@ def _fill(order: Order, fill: OrderFilled) -> Order:
         status=_status_of(order, order.status, filled_qty, order.qty),
         filled_qty=filled_qty,
         filled_value=order.filled_value + fill.price * fill.qty,
-        trade_ids=order.trade_ids | {fill.trade_id},
+        trade_ids=tuple(sorted((*order.trade_ids, fill.trade_id))),
     )
 
 

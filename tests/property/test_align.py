@@ -13,6 +13,7 @@ from bot.core.align import NEVER_NS, AlignedBatch, Aligner, AsOfJoin, as_of
 from bot.domain.market import EMPTY, GAP, BarBatch, is_same
 from tests.support.bars_reference import ReferenceBar
 from tests.support.batches import bars_of, cut, join
+from tests.support.examples import examples
 
 SCALE = 10
 NAMES = ("A", "B", "C")
@@ -132,7 +133,7 @@ def reference(market: Mapping[str, BarBatch], how: How) -> list[Row]:
 
 
 @given(market=streams(), how=hows, data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_alignment_depends_neither_on_the_cut_nor_on_the_interleaving(
     market: dict[str, BarBatch], how: How, data: st.DataObject
 ) -> None:
@@ -146,7 +147,7 @@ def test_alignment_depends_neither_on_the_cut_nor_on_the_interleaving(
 
 
 @given(market=streams(), how=hows, data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_row_is_decided_as_soon_as_it_can_be_and_never_sooner(
     market: dict[str, BarBatch], how: How, data: st.DataObject
 ) -> None:
@@ -175,13 +176,13 @@ def check_nothing_from_the_future(batch: AlignedBatch, market: Mapping[str, BarB
 
 
 @given(market=streams(), how=hows)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_no_row_stands_at_a_time_at_which_it_was_not_known(market: dict[str, BarBatch], how: How) -> None:
     check_nothing_from_the_future(aligned(at_once(market), how), market)
 
 
 @given(market=streams(), how=hows, now_ns=st.integers(60, 250), shift=st.integers(1, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_future_changes_no_aligned_row(market: dict[str, BarBatch], how: How, now_ns: int, shift: int) -> None:
     """Bars known after now come later than they did: what stood at a time until now stands there still."""
     changed = {
@@ -245,7 +246,7 @@ times = st.lists(st.integers(0, 30), max_size=30)
 
 
 @given(left=times, right=times)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_as_of_is_the_newest_row_known_at_or_before(left: list[int], right: list[int]) -> None:
     """Each time asks all rows; of equal ones the last."""
     right = sorted(right)
@@ -254,7 +255,7 @@ def test_as_of_is_the_newest_row_known_at_or_before(left: list[int], right: list
 
 
 @given(left=times, right=times, edges=st.lists(st.integers(0, 30), max_size=5), asks=st.lists(st.integers(0, 30)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_the_streaming_join_is_as_of_of_the_whole(
     left: list[int], right: list[int], edges: list[int], asks: list[int]
 ) -> None:

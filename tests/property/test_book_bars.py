@@ -13,6 +13,7 @@ from bot.domain.market import BarBatch, BookBatch, EventBarBatch
 from tests.support.batches import INSTRUMENT
 from tests.support.book_bars_reference import Bar, book_bar
 from tests.support.book_reference import Row, books_of
+from tests.support.examples import examples
 from tests.unit.test_book_statistics import book_rows
 
 
@@ -69,7 +70,7 @@ cuts = st.lists(st.integers(0, 20), max_size=6)
 
 
 @given(rows=book_rows(), bars=some_bars(), depth=st.sampled_from([1, 5, 12]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_bars_say_what_the_slow_way_finds(rows: list[Row], bars: list[Bar], depth: int) -> None:
     shown = [replace(row, bids=row.bids[:depth], asks=row.asks[:depth]) for row in rows]
     scan = BookBarScan()
@@ -84,7 +85,7 @@ def test_bars_say_what_the_slow_way_finds(rows: list[Row], bars: list[Bar], dept
 
 
 @given(rows=book_rows(), bars=some_bars(), book_cuts=cuts, bar_cuts=cuts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_bars_do_not_depend_on_the_cut(
     rows: list[Row], bars: list[Bar], book_cuts: list[int], bar_cuts: list[int]
 ) -> None:
@@ -96,7 +97,7 @@ def test_bars_do_not_depend_on_the_cut(
 
 
 @given(rows=book_rows(), bars=some_bars(), place=st.integers(0, 7), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_nothing_known_after_a_bar_is_seen_by_it(
     rows: list[Row], bars: list[Bar], place: int, data: st.DataObject
 ) -> None:

@@ -29,6 +29,7 @@ from tests.support.book_messages import tell
 from tests.support.book_sync_reference import ReferenceSync, Row, Told
 from tests.support.bybit_market import INSTRUMENT as BTC
 from tests.support.bybit_market import MS, SYMBOL, SampleBookStream, Sent, book_message, message, price
+from tests.support.examples import examples
 
 LEVELS = 4
 LIMITS = BookLimits(
@@ -99,7 +100,7 @@ def run(parts: list[list[Told]]) -> tuple[BookBatch, list[BookBreak], BookSync]:
 
 
 @given(events=markets(), cuts=st.lists(st.integers(0, 40), max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_trust_does_not_depend_on_the_cut(events: list[Told], cuts: list[int]) -> None:
     """Whole, cut anywhere, and an event at a time."""
     whole, breaks, sync = run([events])
@@ -112,7 +113,7 @@ def test_trust_does_not_depend_on_the_cut(events: list[Told], cuts: list[int]) -
 
 
 @given(events=markets())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_trust_is_that_of_the_slow_book(events: list[Told]) -> None:
     """Each row with all its levels, each break with its reason and time."""
     reference = ReferenceSync(levels=LEVELS, limits=LIMITS)

@@ -12,6 +12,7 @@ from bot.domain.market import BookDeltaBatch
 from tests.property.test_order_book import pieces, places, streams
 from tests.support.batches import INSTRUMENT
 from tests.support.book_reference import Message, ReferenceBook, delta, deltas_of, snapshot
+from tests.support.examples import examples
 
 SIDES: tuple[BookSide, BookSide] = ("bid", "ask")
 TICKS = range(88, 113)
@@ -46,7 +47,7 @@ def future(tape: BookTape, side: BookSide, ticks: int) -> list[tuple[int, int, i
 
 
 @given(messages=streams(), cuts=places, clock=clocks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_cut_changes_an_answer(messages: list[Message], cuts: list[int], clock: list[int]) -> None:
     """One slab, slabs cut anywhere, also within a message, and rows one by one, just in time while the clock runs."""
     batch = deltas_of(messages)
@@ -70,7 +71,7 @@ def test_no_cut_changes_an_answer(messages: list[Message], cuts: list[int], cloc
 
 
 @given(messages=streams(), clock=clocks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_moment_is_that_of_dictionaries(messages: list[Message], clock: list[int]) -> None:
     reference, latest_ns, waiting = ReferenceBook(), 0, list(messages)
     tape = tape_of([deltas_of(messages)])
@@ -90,7 +91,7 @@ def test_the_moment_is_that_of_dictionaries(messages: list[Message], clock: list
 
 
 @given(messages=streams(), ticks=st.integers(90, 110))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_future_of_a_level_is_what_the_dictionaries_will_say(messages: list[Message], ticks: int) -> None:
     """Every message that matters to it is told, in order, with what rests there after it, and no other."""
     tape = tape_of([deltas_of(messages)])
@@ -115,7 +116,7 @@ books = st.dictionaries(st.integers(90, 99), st.integers(1, 5), max_size=8)
 
 
 @given(states=st.lists(st.tuples(books, books), min_size=1, max_size=12), window=st.integers(1, 5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_what_a_window_tells_is_so_in_the_whole_book(
     states: list[tuple[dict[int, int], dict[int, int]]], window: int
 ) -> None:

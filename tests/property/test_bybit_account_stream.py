@@ -14,6 +14,7 @@ from bot.domain.orders import Event, OrderFilled, OrderType, SubmitOrder
 from bot.venues.bybit.account_stream import PARK_NS, AccountStream
 from bot.venues.bybit.private_frames import PrivateFrame, read_private
 from tests.support.emulator import BTC
+from tests.support.examples import examples
 from tests.support.private_frames import NOW_MS, NOW_NS, execution_frame, frame, order_frame
 
 SPOT_BTC = btcusdt_spot().instrument
@@ -44,7 +45,7 @@ def life(qtys: Sequence[int], *, is_canceled: bool) -> tuple[list[bytes], list[b
     return orders, executions
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     qtys=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     is_canceled=st.booleans(),

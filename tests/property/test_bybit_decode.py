@@ -37,6 +37,7 @@ from tests.support.bybit_market import (
     ticker_message,
     trade_message,
 )
+from tests.support.examples import examples
 
 C = TypeVar("C", bound=Columns)
 MINUTE_NS = 60_000 * MS
@@ -316,7 +317,7 @@ def test_a_session_survives_them_too() -> None:
         ),
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_json_is_read_or_refused(document: object) -> None:
     told = read_frame(json.dumps(document).encode())
     assert isinstance(document, dict) or isinstance(told, Refused)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bot.venues.bybit.history_pages import INTERVALS, MS, BadPage
 from bot.venues.bybit.history_walk import BarWalk, FundingWalk
 from tests.support.bybit_history_server import DAY, HOUR, MINUTE, HistoryServer, Market, utc_ms
+from tests.support.examples import examples
 
 START = utc_ms("2024-03-01")
 
@@ -47,7 +48,7 @@ def ask_all(
     return asks
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(
     data=st.data(),
     interval=st.sampled_from(["1", "15", "60", "D"]),
@@ -91,7 +92,7 @@ def test_bars_are_whole_and_what_is_absent_is_named(data: st.DataObject, interva
     assert asks <= 8 * (len(stretches) + len(wanted) // 1000 + 2 * len(market.holes) + 6)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(data=st.data())
 def test_funding_is_whole(data: st.DataObject) -> None:
     """Whatever the schedule, the rates of the range are the truth, each once."""

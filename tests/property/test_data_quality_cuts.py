@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bot.core.data_quality.findings import Limits, Quality
 from bot.core.data_quality.scans import scan_of
 from bot.core.data_quality.spikes import BarSpikes, TradeSpikes
+from tests.support.examples import examples
 from tests.support.quality import EXPONENTS, MINUTE, SECOND, START, Columns, Piece, cut
 
 # So low that every line is crossed by small data.
@@ -120,7 +121,7 @@ KINDS = ["bars-1m", "mark-1h", "trades", "quotes", "funding", "book"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     rows=st.integers(0, 70),
     seed=st.integers(0, 2**32),
@@ -164,7 +165,7 @@ def test_messy_data_crosses_the_lines(kind: str) -> None:
         assert {code for code in codes if code.startswith("clock.")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     rows=st.integers(1, 160),
     seed=st.integers(0, 2**32),

@@ -33,6 +33,7 @@ from bot.domain.orders import (
     TimeInForce,
     Trigger,
 )
+from tests.support.examples import examples
 from tests.support.money import NAME, bars, dec, make_matching, submit, trades
 
 IOC, FOK, POST_ONLY = TimeInForce.IOC, TimeInForce.FOK, TimeInForce.POST_ONLY
@@ -167,7 +168,7 @@ FUNDING = st.lists(st.tuples(st.integers(0, 80), st.integers(-9, 9)), max_size=4
     funding=FUNDING,
     extra_ns=st.lists(st.integers(0, 70), max_size=5),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_however_the_tape_is_cut_the_same_happens(
     batch: Any, cuts: list[int], asks: list[Ask], funding: list[tuple[int, int]], extra_ns: list[int]
 ) -> None:
@@ -178,7 +179,7 @@ def test_however_the_tape_is_cut_the_same_happens(
 
 
 @given(batch=st.one_of(TRADES, bar_batches()), asks=requests(), funding=FUNDING)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_event_is_of_a_request_and_of_its_time(
     batch: Any, asks: list[Ask], funding: list[tuple[int, int]]
 ) -> None:
@@ -223,7 +224,7 @@ def test_every_event_is_of_a_request_and_of_its_time(
 
 
 @given(batch=st.one_of(TRADES, bar_batches()), asks=requests())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_order_lives_one_consistent_life(batch: Any, asks: list[Ask]) -> None:
     """What is told of each order is a life that `core.order` accepts, in which it ends or stays alive."""
     plain = [(at_ns, ask) for at_ns, ask in asks if isinstance(ask, (SubmitOrder, CancelOrder))]
@@ -276,7 +277,7 @@ def expected_fill(rows: list[tuple[int, int]], order: SubmitOrder, arrived_ns: i
 
 
 @given(batch=TRADES, cuts=CUTS, data=st.data(), side=st.sampled_from(Side))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_against_trades_fills_are_those_of_a_plain_search(
     batch: TradeBatch, cuts: list[int], data: st.DataObject, side: Side
 ) -> None:
@@ -301,7 +302,7 @@ def test_against_trades_fills_are_those_of_a_plain_search(
 
 
 @given(batch=st.one_of(TRADES, bar_batches()), asks=requests(), funding=FUNDING)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_events_survive_the_wire(batch: Any, asks: list[Ask], funding: list[tuple[int, int]]) -> None:
     """What the venue tells can be written down and read back without loss."""
     for event in play(batch, [], asks, funding=funding, **COSTS):

@@ -20,6 +20,7 @@ from tests.support.event_batches import (
     scan_arrivals,
     scan_of,
 )
+from tests.support.examples import examples
 
 # Sizes that small random markets reach often: trades of 1 to 9 steps of 0.001 at 90 to 110 ticks of 0.1.
 SIZES = {"tick": ["1", "2", "5", "8"], "volume": ["0.001", "0.01", "0.0205", "0.05"], "dollar": ["0.01", "0.1", "0.35"]}
@@ -59,7 +60,7 @@ def trades(draw: st.DrawFn, rows_max: int = 120) -> TradeBatch:
 
 
 @given(batch=trades(), rule=rules(), places=places, lateness_ns=st.sampled_from([0, 1, 25]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_event_bars_do_not_depend_on_the_cut(batch: TradeBatch, rule: str, places: list[int], lateness_ns: int) -> None:
     """In one piece, one row at a time as live, and cut anywhere, also into empty pieces."""
     whole = event_bars(batch, rule, lateness_ns=lateness_ns)
@@ -68,7 +69,7 @@ def test_event_bars_do_not_depend_on_the_cut(batch: TradeBatch, rule: str, place
 
 
 @given(batch=trades(), rule=rules(), lateness_ns=st.sampled_from([0, 25]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_event_bars_are_those_of_the_reference(batch: TradeBatch, rule: str, lateness_ns: int) -> None:
     """Every bar, every column, of every rule."""
     made = event_bars(batch, rule, lateness_ns=lateness_ns)
@@ -76,7 +77,7 @@ def test_event_bars_are_those_of_the_reference(batch: TradeBatch, rule: str, lat
 
 
 @given(batch=trades(rows_max=40), rule=rules(), data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_watermarks_between_trades_only_ever_make_bars_known_later(
     batch: TradeBatch, rule: str, data: st.DataObject
 ) -> None:
@@ -103,7 +104,7 @@ def test_watermarks_between_trades_only_ever_make_bars_known_later(
 
 
 @given(batch=trades(), rule=rules())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_every_trade_up_to_the_last_closed_bar_is_in_exactly_one(batch: TradeBatch, rule: str) -> None:
     """Bars take the trades in turn, and their sums are those of the trades."""
     bars = event_bars(batch, rule)
@@ -118,7 +119,7 @@ def test_every_trade_up_to_the_last_closed_bar_is_in_exactly_one(batch: TradeBat
 
 
 @given(batch=trades(), other=trades(), keep=st.integers(1, 120), rule=rules())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_future_changes_no_event_bar_that_was_known(
     batch: TradeBatch, other: TradeBatch, keep: int, rule: str
 ) -> None:
@@ -133,7 +134,7 @@ def test_the_future_changes_no_event_bar_that_was_known(
 
 
 @given(batch=trades(), rule=rules(), places=places, lateness_ns=st.sampled_from([0, 5]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_slabs_of_an_aggregator_hold_the_same_bars_and_keep_their_promise(
     batch: TradeBatch, rule: str, places: list[int], lateness_ns: int
 ) -> None:
@@ -153,6 +154,6 @@ def test_the_slabs_of_an_aggregator_hold_the_same_bars_and_keep_their_promise(
 
 
 @given(rule=rules())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_rule_reads_back_from_its_text(rule: str) -> None:
     assert parse_event_rule(str(parse_event_rule(rule))) == parse_event_rule(rule)

@@ -11,6 +11,7 @@ from bot.core.execution.policy import AtEnd, ExecutionPolicy, Passive, Slices, S
 from bot.core.order import Status
 from bot.domain.instrument import Side
 from bot.domain.orders import CancelOpen, OrderType
+from tests.support.examples import examples
 from tests.support.executing import World
 from tests.support.money import NAME, SECOND_NS
 
@@ -52,7 +53,7 @@ def test_no_order_can_carry_a_position_beyond_its_target(
 @pytest.mark.soak
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
 @given(first=st.integers(-9, 9), acts=st.lists(ACTS, max_size=60))
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 def test_no_order_can_carry_a_position_beyond_its_target_in_long_lives(
     policy: ExecutionPolicy, first: int, acts: list[tuple[str, int, int]]
 ) -> None:

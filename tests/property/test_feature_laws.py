@@ -27,6 +27,7 @@ from bot.domain.market import (
     FeatureBatch,
 )
 from tests.support.batches import cut
+from tests.support.examples import examples
 from tests.support.feature_laws import (
     COLD,
     DECOMPOSED,
@@ -59,7 +60,7 @@ from tests.support.feature_markets import (
 
 
 @given(market=markets(), places=edges)
-@settings(max_examples=40, deadline=None, suppress_health_check=COLD)
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=COLD)
 def test_features_do_not_depend_on_the_cut(market: tuple[list[BarBatch], Joined], places: list[int]) -> None:
     """In one piece, bar by bar, and cut anywhere, also into empty pieces; what is joined comes early or late."""
     bars, joined = market
@@ -194,7 +195,7 @@ def past_of(made: dict[str, FeatureBatch], moment_ns: int) -> dict[str, FeatureB
 @given(
     market=markets(), minute=st.integers(0, 46), offset=st.sampled_from([0, 0, -1, 1, SECOND]), seed=st.integers(0, 99)
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=COLD)
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=COLD)
 def test_changing_the_future_changes_no_feature_known_before(
     market: tuple[list[BarBatch], Joined], minute: int, offset: int, seed: int
 ) -> None:

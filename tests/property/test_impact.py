@@ -11,6 +11,7 @@ from bot.core.venue.impact import HOUR_NS, TradedHours
 from bot.domain.market import BarBatch, TradeBatch
 from tests.support.bars_reference import ReferenceBar, ReferenceTrade
 from tests.support.batches import bars_of, cut, trades_of
+from tests.support.examples import examples
 
 MINUTE_NS = 60_000_000_000
 Answer = tuple[int, float | None, int | None]
@@ -63,7 +64,7 @@ def expected(told: list[tuple[int, int, int, bool]], at_ns: int, count: int) -> 
 
 
 @given(told=rows, places=places, late=st.integers(0, 40), count=hours_asked)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_trades_in_any_cut_are_the_slow_count(
     told: list[tuple[int, int, int, bool]], places: list[int], late: int, count: int
 ) -> None:
@@ -81,7 +82,7 @@ def test_trades_in_any_cut_are_the_slow_count(
 
 
 @given(told=rows, places=places, count=hours_asked, late=st.integers(0, 12))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_bars_do_not_depend_on_the_cut(
     told: list[tuple[int, int, int, bool]], places: list[int], count: int, late: int
 ) -> None:
@@ -96,7 +97,7 @@ def test_bars_do_not_depend_on_the_cut(
 
 @pytest.mark.parametrize("make", [trades, bars])
 @given(told=rows, other=rows, at=st.integers(0, 60), count=hours_asked)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_nothing_is_from_the_future(
     make: type, told: list[tuple[int, int, int, bool]], other: list[tuple[int, int, int, bool]], at: int, count: int
 ) -> None:

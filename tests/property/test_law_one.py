@@ -25,6 +25,7 @@ from bot.domain.market import (
 from tests.support.bars_reference import ReferenceBar, ReferenceTrade
 from tests.support.batches import INSTRUMENT, bars_of, cut, join_bars, trades_of
 from tests.support.cuts import BASE, FOREVER, SCALES, assert_same, places, split, trades
+from tests.support.examples import examples
 
 
 def assert_same_bars(left: dict[int, BarBatch], right: dict[int, BarBatch]) -> None:
@@ -82,7 +83,7 @@ first_watermarks = st.sampled_from([0, 0, 0, 105, 150, 200, 240])
 
 
 @given(batch=trades(), places=places, lateness_ns=latenesses, watermark_ns=first_watermarks)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_bars_of_trades_do_not_depend_on_the_cut(
     batch: TradeBatch, places: list[int], lateness_ns: int, watermark_ns: int
 ) -> None:
@@ -96,7 +97,7 @@ def test_bars_of_trades_do_not_depend_on_the_cut(
 
 
 @given(batch=trades(), lateness_ns=latenesses, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_watermark_that_says_nothing_new_changes_no_bar(
     batch: TradeBatch, lateness_ns: int, data: st.DataObject
 ) -> None:
@@ -111,7 +112,7 @@ def test_a_watermark_that_says_nothing_new_changes_no_bar(
 
 
 @given(batch=trades(), places=places, lateness_ns=latenesses)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_slab_keeps_the_promise_of_the_one_before(batch: TradeBatch, places: list[int], lateness_ns: int) -> None:
     """No bar of a later message is known before the watermark of an earlier one; one's own are known by its own."""
     slabs = fold_trades(cut(batch, places), lateness_ns=lateness_ns)
@@ -125,7 +126,7 @@ def test_a_slab_keeps_the_promise_of_the_one_before(batch: TradeBatch, places: l
 
 
 @given(batch=source_bars(), places=places)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_bars_of_bars_do_not_depend_on_the_cut(batch: BarBatch, places: list[int]) -> None:
     """Holes are filled the same whether they lie within a batch or between two."""
     whole = fold_bars([batch])
@@ -154,7 +155,7 @@ def trades_at(*ts_ns: int) -> TradeBatch:
     lateness_ns=latenesses,
     gap_max_ns=st.sampled_from([5, 9, 10, 11, 30, 35, 36, 165, 170]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @example(batch=trades_at(105, 209, 210), places=[2], lateness_ns=0, gap_max_ns=100)  # 104 ns, within 10 intervals
 @example(batch=trades_at(100, 205, 300), places=[2], lateness_ns=40, gap_max_ns=100)  # few intervals have closed yet
 @example(batch=trades_at(107, 112), places=[1], lateness_ns=0, gap_max_ns=5)  # less than an interval, and no hole
@@ -169,7 +170,7 @@ def test_whether_a_hole_in_trades_is_too_long_does_not_depend_on_the_cut(
 
 
 @given(batch=trades(rows_max=6), gap_max_ns=st.sampled_from([5, 30, 36, 170]), watermark_ns=first_watermarks)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @example(batch=trades_at(100, 301), gap_max_ns=150, watermark_ns=300)  # the first trade is late: it opens nothing
 def test_a_hole_before_the_first_trade_in_time_is_none_however_it_is_cut(
     batch: TradeBatch, gap_max_ns: int, watermark_ns: int
@@ -181,7 +182,7 @@ def test_a_hole_before_the_first_trade_in_time_is_none_however_it_is_cut(
 
 
 @given(batch=source_bars(), places=places, gap_max_ns=st.sampled_from([5, 10, 19, 20, 129, 130]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whether_a_hole_in_bars_is_too_long_does_not_depend_on_the_cut(
     batch: BarBatch, places: list[int], gap_max_ns: int
 ) -> None:
@@ -200,7 +201,7 @@ def test_whether_a_turnover_is_too_large_does_not_depend_on_the_cut() -> None:
 
 
 @given(batch=trades(), other=trades(), keep=st.integers(0, 70), lateness_ns=latenesses)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_future_changes_no_bar_that_was_known(
     batch: TradeBatch, other: TradeBatch, keep: int, lateness_ns: int
 ) -> None:
@@ -229,7 +230,7 @@ def test_the_future_changes_no_bar_that_was_known(
     window=st.integers(1, 80),
     places=places,
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_rolling_sums_do_not_depend_on_the_cut(values: list[int], window: int, places: list[int]) -> None:
     """Every sum is that of the last `window` values, and as many as lack them are said to, once each."""
     column = np.array(values, dtype=np.int64)

@@ -23,12 +23,13 @@ from bot.store import market_history
 from bot.store.market_history import ParquetHistory
 from tests.support.batches import INSTRUMENT, cut, join
 from tests.support.cuts import BASE, SECOND, assert_same, places, split, trades
+from tests.support.examples import examples
 
 # --- digests ----------------------------------------------------------------------------------------------------------
 
 
 @given(batch=trades(), places=places)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_digests_do_not_depend_on_the_cut(batch: TradeBatch, places: list[int]) -> None:
     """Views, copies, and rows that do not lie side by side in memory hash alike."""
 
@@ -89,7 +90,7 @@ def changes(draw: st.DrawFn) -> list[Change]:
 
 
 @given(changes=changes(), ticks=st.lists(st.integers(1, 10**7), min_size=1, max_size=40), places=places, data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_profit_at_bar_closes_does_not_depend_on_the_cut(
     changes: list[Change], ticks: list[int], places: list[int], data: st.DataObject
 ) -> None:

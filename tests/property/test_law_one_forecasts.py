@@ -29,6 +29,7 @@ from strategies.sma_cross import SmaCross, SmaCrossParams
 from tests.support.bars_reference import ReferenceBar
 from tests.support.batches import INSTRUMENT, bars_of, cut, join, join_bars
 from tests.support.cuts import BASE, FOREVER, SECOND, assert_same, places
+from tests.support.examples import examples
 
 
 def closes_of(closes: Sequence[int]) -> BarBatch:
@@ -54,7 +55,7 @@ thresholds = st.sampled_from([Decimal(0), Decimal("0.0001"), Decimal("0.1"), Dec
 
 
 @given(closes=closes, fast=st.integers(1, 7), more=st.integers(1, 9), threshold=thresholds, places=places)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_a_strategys_columns_do_not_depend_on_the_cut(
     closes: list[int], fast: int, more: int, threshold: Decimal, places: list[int]
 ) -> None:
@@ -91,7 +92,7 @@ def test_a_strategys_columns_of_two_instruments_do_not_mix() -> None:
 
 
 @given(closes=closes, other=closes, keep=st.integers(0, 70))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_future_changes_no_column(closes: list[int], other: list[int], keep: int) -> None:
     """Bars after `keep` may say anything: the columns before it stay."""
     keep = min(keep, len(closes))
@@ -148,7 +149,7 @@ wide_places = st.lists(st.integers(0, 300), max_size=12)
 
 
 @given(seed=st.integers(0, 2**32), places=wide_places, decision_scale_ns=st.sampled_from(FORECAST_SCALES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @example(seed=1, places=list(range(1, 300)), decision_scale_ns=SECOND)
 @example(seed=2, places=list(range(1, 300)), decision_scale_ns=12 * SECOND)
 def test_forecasts_do_not_depend_on_the_cut(seed: int, places: list[int], decision_scale_ns: int) -> None:
@@ -244,7 +245,7 @@ def test_when_a_forecast_is_known_does_not_depend_on_the_cut(seed: int, places: 
     jitter_ns=st.integers(0, 10**15),
     rows=st.lists(st.integers(0, 2**62), max_size=50),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_delays_of_many_rows_are_those_of_each(
     seed: int, stream: int, base_ns: int, jitter_ns: int, rows: list[int]
 ) -> None:

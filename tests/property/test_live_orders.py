@@ -10,6 +10,7 @@ from bot.core.order import Order, Status
 from bot.core.risk import claims_of
 from bot.domain.instrument import Side
 from bot.domain.orders import OrderType, SubmitOrder
+from tests.support.examples import examples
 
 QTYS = ("0.001", "0.010", "0.01", "1", "1E+3", "2.50", "0", "12345.678", "NaN", "1E+40", "1E-30")
 
@@ -41,7 +42,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(steps=st.lists(STEP, min_size=10, max_size=80), asked=st.data())
 def test_sums_are_those_of_all_orders(
     steps: list[tuple[str, int, Side, str, str, bool, int]], asked: st.DataObject

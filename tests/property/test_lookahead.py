@@ -23,6 +23,7 @@ from bot.domain.market import BarBatch, ForecastBatch, TradeBatch, column_names
 from bot.store.market_history import ParquetHistory
 from models.systems.ewma_vol import EwmaVol, EwmaVolParams
 from tests.support.batches import INSTRUMENT
+from tests.support.examples import examples
 from tests.support.leaks import CLEAN, LEAKS
 from tests.support.shared_data import shared_file
 from tests.support.streams import HOUR_NS, MINUTE_NS, generators, minute_bars, sample_streams, sample_trades
@@ -193,7 +194,7 @@ def table(values: Any, known_ns: Any = None) -> Outputs:
     until=st.integers(-1, 30),
     other=st.floats(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_one_changed_value_is_found_where_it_is_known(values: list[float], row: int, until: int, other: float) -> None:
     """Bit for bit, -0.0 is not 0.0, and any NaN is any other; a row known later may be what it wants."""
     row %= len(values)

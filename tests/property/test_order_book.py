@@ -9,6 +9,7 @@ from bot.core.order_book import BookCounts, OrderBook
 from bot.domain.market import BookBatch, BookDeltaBatch, is_same
 from tests.support.batches import INSTRUMENT
 from tests.support.book_reference import Message, ReferenceBook, books_of, deltas_of
+from tests.support.examples import examples
 
 bid_levels = st.tuples(st.integers(90, 100), st.sampled_from([0, 0, 1, 2, 5]))
 ask_levels = st.tuples(st.integers(100, 110), st.sampled_from([0, 0, 1, 2, 5]))
@@ -62,7 +63,7 @@ def pieces(batch: BookDeltaBatch, cuts: list[int]) -> list[BookDeltaBatch]:
 
 
 @given(messages=streams(), cuts=places, depth=st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_books_do_not_depend_on_the_cut(messages: list[Message], cuts: list[int], depth: int) -> None:
     """Whole, cut anywhere, also within a message, and a row at a time."""
     batch = deltas_of(messages)
@@ -74,7 +75,7 @@ def test_books_do_not_depend_on_the_cut(messages: list[Message], cuts: list[int]
 
 
 @given(messages=streams(), depth=st.integers(1, 6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_books_are_those_of_dictionaries(messages: list[Message], depth: int) -> None:
     """Rows, trust, the whole depth and the counts of what went wrong."""
     reference = ReferenceBook()
@@ -94,7 +95,7 @@ def test_books_are_those_of_dictionaries(messages: list[Message], depth: int) ->
 
 
 @given(messages=streams())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_trusted_book_is_never_crossed_and_always_in_order(messages: list[Message]) -> None:
     rows, _ = run([deltas_of(messages)], 5)
     for row in range(len(rows)):

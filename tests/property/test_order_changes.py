@@ -33,6 +33,7 @@ from bot.domain.orders import (
     TriggerSource,
 )
 from tests.support.desk import LIMITS, Desk
+from tests.support.examples import examples
 from tests.support.money import BTC, NAME, accepted, cancel_rejected, canceled, dec, filled
 from tests.support.venue_side import amend_rejected, amended, cut, stops_changed, stops_rejected, trigger_at, triggered
 
@@ -167,7 +168,7 @@ class Venue:
 
 
 @given(data=st.data(), steps=st.lists(st.integers(0, 8), min_size=5, max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_limit_is_exceeded_whatever_crosses_what(data: st.DataObject, steps: list[int]) -> None:
     """After every step the truth lies within the limit; once all is told, so do both books, to the last digit."""
     desk = Desk(

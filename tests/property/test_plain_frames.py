@@ -12,6 +12,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from bot.venues.bybit.plain_frames import PlainFrames
+from tests.support.examples import examples
 
 BYTES_MAX = 300
 LONG = 70_000  # takes a length of eight bytes
@@ -75,7 +76,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     seed=st.integers(0, 999),
     places=st.lists(st.integers(0, 10_000), max_size=12),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_what_is_read_is_what_the_library_reads(
     wanted: list[tuple[Opcode, int, int]], seed: int, places: list[int]
 ) -> None:
@@ -98,7 +99,7 @@ def test_what_is_read_is_what_the_library_reads(
 
 
 @given(data=st.binary(max_size=60), before=st.integers(0, 3), places=st.lists(st.integers(0, 100), max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_junk_is_the_library_s_to_refuse(data: bytes, before: int, places: list[int]) -> None:
     """Any bytes, behind whole messages: the same is read, and the connection ends the same."""
     whole = b"".join(Frame(Opcode.TEXT, b"%d" % number).serialize(mask=False) for number in range(before))
@@ -128,7 +129,7 @@ def test_a_message_beyond_the_limit_is_refused_by_its_head_alone() -> None:
 
 
 @given(places=st.lists(st.integers(0, 200), max_size=5), behind=st.binary(max_size=20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_what_follows_the_handshake_is_told_apart(places: list[int], behind: bytes) -> None:
     head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     frames = PlainFrames(BYTES_MAX)

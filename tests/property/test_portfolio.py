@@ -13,6 +13,7 @@ from bot.core.portfolio import Portfolio, apply_fill
 from bot.domain.account import Position, Posting
 from bot.domain.instrument import Side
 from bot.domain.orders import OrderFilled
+from tests.support.examples import examples
 from tests.support.money import BTC, ETH, NAME, filled, funding_paid
 
 EXACT = Decimal("1e-9")  # quote currency: what rounding may cost over a whole run
@@ -79,7 +80,7 @@ def cash_in(postings: Sequence[Posting]) -> Decimal:
 
 
 @given(fills=EXECUTIONS, step=QTY_STEPS, cash=CASH, mark=PRICES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_equity_is_the_deposit_and_what_the_fills_brought(
     fills: list[Execution], step: Decimal, cash: Decimal, mark: Decimal
 ) -> None:
@@ -97,7 +98,7 @@ def test_equity_is_the_deposit_and_what_the_fills_brought(
 
 
 @given(fills=EXECUTIONS, other=EXECUTIONS, step=QTY_STEPS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_cash_is_the_deposit_and_every_instruments_own_earnings(
     fills: list[Execution], other: list[Execution], step: Decimal
 ) -> None:
@@ -118,7 +119,7 @@ def test_cash_is_the_deposit_and_every_instruments_own_earnings(
 
 
 @given(fills=EXECUTIONS, step=QTY_STEPS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_every_booking_balances_and_moves_cash(fills: list[Execution], step: Decimal) -> None:
     """The legs of each booking sum to zero, and those of `cash` are what the account's cash did."""
     portfolio = account()
@@ -144,7 +145,7 @@ def test_every_booking_balances_and_moves_cash(fills: list[Execution], step: Dec
     mark=PRICES,
     last=st.integers(0, 24),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_fill_in_pieces_is_the_fill(
     fills: list[Execution], step: Decimal, cuts: list[float], mark: Decimal, last: int
 ) -> None:
@@ -173,7 +174,7 @@ def test_a_fill_in_pieces_is_the_fill(
 
 
 @given(fills=EXECUTIONS, step=QTY_STEPS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_the_entry_price_lies_among_the_prices_that_opened(fills: list[Execution], step: Decimal) -> None:
     """What is open cost an average of what was paid for it since the position was last flat or on the other side."""
     position = Position(instrument=NAME)
@@ -204,7 +205,7 @@ def test_the_entry_price_lies_among_the_prices_that_opened(fills: list[Execution
 
 
 @given(fills=EXECUTIONS, step=QTY_STEPS, price=PRICES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_flat_is_exactly_flat(fills: list[Execution], step: Decimal, price: Decimal) -> None:
     """However a position came about, closing all of it leaves no entry value, and what it made is all in cash."""
     portfolio = account()

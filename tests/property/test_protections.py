@@ -17,6 +17,7 @@ from bot.domain.instrument import Side
 from bot.domain.ledger import RiskDenied
 from bot.domain.orders import CancelOpen, CancelOrder, PlaceOrder, SubmitOrder, Target
 from tests.support.desk import DAY_NS, LIMITS, NOW_NS, Desk
+from tests.support.examples import examples
 from tests.support.money import BTC, ETH, NAME, SECOND_NS, canceled, dec, submit
 
 RUNGS = st.decimals("0.01", "0.9", places=2)
@@ -159,7 +160,7 @@ LIMITED = ProtectionLimits(
 
 
 @given(happens=st.lists(moves(), max_size=60), flatten=st.booleans())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_what_leaves_is_what_the_state_allows(happens: Sequence[tuple[Any, ...]], flatten: bool) -> None:
     """Halted: no order, but a rule's that only reduces. Reducing: no order of which the position could grow."""
     desk = Desk(protections=replace(LIMITED, flatten_on_halt=flatten), cash="1000")

@@ -17,6 +17,7 @@ from bot.core.venue.queue import (
     Touch,
     scan_level,
 )
+from tests.support.examples import examples
 
 PROBABLE = (*(Probabilistic(n=n) for n in (1, 2, 3, 16)), Probabilistic(kind="log"))
 MODELS: tuple[QueueModel, ...] = (Touch(), *PROBABLE, RiskAverse(), Through())
@@ -48,7 +49,7 @@ def happen(position: QueuePosition, event: tuple[str, Any]) -> int:
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 @given(qty=st.integers(1, 30), level=levels, life=lives)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_place_only_gets_better(model: QueueModel, qty: int, level: int | None, life: list[tuple[str, Any]]) -> None:
     """`ahead` never grows, is never negative, nor more than the level last showed; no more fills than is open."""
     position = QueuePosition(model, qty_steps=qty, level_steps=level)
@@ -68,7 +69,7 @@ def test_a_place_only_gets_better(model: QueueModel, qty: int, level: int | None
 
 
 @given(qty=st.integers(1, 30), level=levels, life=lives)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_models_stand_in_their_order(qty: int, level: int | None, life: list[tuple[str, Any]]) -> None:
     """After any events Touch has filled at least what any Probabilistic has, that what RiskAverse has, Through least.
 
@@ -107,7 +108,7 @@ class _Watched:
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 @given(qty=st.integers(1, 30), level=levels, life=lives)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_models_are_asked_what_can_be(
     model: QueueModel, qty: int, level: int | None, life: list[tuple[str, Any]]
 ) -> None:
@@ -119,7 +120,7 @@ def test_models_are_asked_what_can_be(
 
 @pytest.mark.parametrize("model", IN_TURN, ids=repr)
 @given(qty=st.integers(1, 30), level=small, trades=st.lists(st.integers(0, 15), max_size=12), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_trade_in_parts_is_the_same_trade(
     model: QueueModel, qty: int, level: int, trades: list[int], data: st.DataObject
 ) -> None:
@@ -141,7 +142,7 @@ def test_a_trade_in_parts_is_the_same_trade(
     ahead=small,
     bounds=st.tuples(st.integers(0, 30), st.integers(0, 30)),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_the_scan_finds_the_first_trade_that_fills(
     rows: list[tuple[int, int, bool]], is_bid: bool, ahead: int, bounds: tuple[int, int]
 ) -> None:

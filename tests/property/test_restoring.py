@@ -22,6 +22,7 @@ from bot.domain.instrument import Instrument, Side
 from bot.domain.ledger import FillBooked, LedgerEntry
 from bot.domain.orders import AmendOpen, CancelOpen, OrderResurfaced, SetStops, SubmitOrder, Target
 from tests.support.desk import DAY_NS, LIMITS, Desk
+from tests.support.examples import examples
 from tests.support.live_sim import LIMITS as SIM_LIMITS
 from tests.support.live_sim import SimBot, Sizes
 from tests.support.money import BTC, ETH, HOUR_NS, NAME, SECOND_NS, accepted, canceled, filled, funding_paid, rejected
@@ -140,7 +141,7 @@ class Life:
         self.sent += [command for command in effects.send if isinstance(command, SubmitOrder)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 15), st.integers(0, 11), st.integers(1, 9)), min_size=1, max_size=40))
 def test_at_every_step_the_fold_is_the_state(steps: Sequence[tuple[int, int, int]]) -> None:
     life = Life()

@@ -11,6 +11,7 @@ from bot.domain.errors import ConfigError
 from models.training.samples import SampleSet
 from models.training.segments import Gatherer, Order, lengths_needed
 from models.training.session import stream_lengths
+from tests.support.examples import examples
 from tests.support.tiny_training import FIVE, make_samples, streaming_config
 
 LENGTHS = {"5m": 9, "15m": 9}
@@ -28,7 +29,7 @@ def samples() -> SampleSet:
     epoch=st.integers(0, 3),
     keep=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 60)), max_size=4),
 )
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_every_decision_counts_once(
     segment: int, batch: int, seed: int | None, epoch: int, keep: list[tuple[int, int]]
 ) -> None:

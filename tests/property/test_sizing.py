@@ -26,6 +26,7 @@ from strategies.sizing import (
     worth_trading,
 )
 from strategies.weights import risk_contributions, risk_parity
+from tests.support.examples import examples
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 DAY_NS = 86_400_000_000_000
@@ -36,7 +37,7 @@ HELD = st.floats(-3, 3)
 SIDES = st.floats(0, 0.01)
 FUNDING = st.floats(-0.003, 0.003)
 # The first call compiles, and nobody's deadline allows for that.
-patient = settings(deadline=None, max_examples=60)
+patient = settings(deadline=None, max_examples=examples(60))
 
 WISHES: list[Step] = [fixed(0.7), confidence(), kelly(), kelly(0.25), kelly_normal(), kelly_normal(0.25)]
 CHANGES: list[Step] = [

@@ -27,6 +27,7 @@ from bot.domain.orders import (
     Target,
 )
 from tests.support.desk import Desk
+from tests.support.examples import examples
 from tests.support.executing import STEP, World
 from tests.support.money import NAME, SECOND_NS, dec, funding_paid
 
@@ -161,7 +162,7 @@ def test_the_books_add_up_to_the_account(policy: ExecutionPolicy, acts: list[tup
 @pytest.mark.soak
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
 @given(acts=st.lists(ACTS, max_size=60))
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 def test_the_books_add_up_in_long_lives(policy: ExecutionPolicy, acts: list[tuple[str, int, int]]) -> None:
     """The same, longer and more often."""
     _live_through(policy, acts)

@@ -16,6 +16,7 @@ from bot.core.venue.queue import QueuePosition, RiskAverse
 from bot.domain.instrument import Side
 from tests.support.batches import INSTRUMENT
 from tests.support.book_reference import Message, delta, deltas_of, snapshot
+from tests.support.examples import examples
 from tests.support.venue_accounts import linear
 
 PRICES = range(95, 106)
@@ -58,7 +59,7 @@ WAITING_STEP = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps=st.lists(WAITING_STEP, max_size=120))
 def test_the_nearest_triggers_are_those_of_all_that_wait(steps: list[Any]) -> None:
     """However orders come, change what they wait for, begin to trail and leave."""

@@ -13,6 +13,7 @@ from bot.core.venue.margin import margin_of
 from bot.core.venue.orders import OPEN, OrderChanged, OrderRecord
 from bot.domain.instrument import Side
 from bot.domain.market import BarBatch, TradeBatch
+from tests.support.examples import examples
 from tests.support.venue_games import (
     INSTRUMENT,
     MODELS,
@@ -38,8 +39,8 @@ from tests.support.venue_games import (
 )
 from tests.support.venue_scenarios import never_stuck
 
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-FEW = settings(MANY, max_examples=40)
+MANY = settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(MANY, max_examples=examples(40))
 
 
 @MANY

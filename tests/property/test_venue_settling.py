@@ -17,6 +17,7 @@ from bot.domain.instrument import Side
 from bot.domain.market import TradeBatch
 from tests.support.bars_reference import ReferenceTrade
 from tests.support.batches import INSTRUMENT, trades_of
+from tests.support.examples import examples
 
 HOUR_NS = 3_600_000_000_000
 MIDDLE = 10_000  # ticks
@@ -65,7 +66,7 @@ def story(trades: TradeBatch, orders: list[NewOrder], queue: Queue, vain_ns: lis
 
 
 @pytest.mark.parametrize("queue", [Touch(), RiskAverse(), Through()])
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(steps=moves, wanted=levels, offsets=st.lists(st.integers(1, 62 * STEP_NS), max_size=8))
 def test_what_is_refused_leaves_no_trace(
     queue: Queue, steps: list[tuple[int, int, bool]], wanted: list[tuple[Side, int]], offsets: list[int]

@@ -22,6 +22,7 @@ from models.artifact import Serving, load
 from models.artifact_files import check_header, public_key_of, read_files
 from models.manifest import GOLDEN, MANIFEST, SIGNATURE, WEIGHTS, Manifest, to_json
 from models.registry import build
+from tests.support.examples import examples
 from tests.support.tiny_artifacts import SCHEMA, config, forge, write_artifact
 from tests.support.training import START
 
@@ -71,7 +72,7 @@ def test_the_normaliser_is_the_one_that_was_fitted(written: Path) -> None:
     assert b"".join(loaded.normalizers["5m"].apply(row).tobytes() for row in values) == expected.tobytes()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_one_changed_byte_anywhere_is_refused(written: Path, tmp_path: Path, data: st.DataObject) -> None:
     """Whichever byte of whichever file changes, and however, the artefact is refused before anything is parsed."""

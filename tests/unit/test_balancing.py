@@ -23,6 +23,7 @@ from bot.domain.ledger import FeeBooked, FillBooked, FundingBooked, LedgerEntry,
 from bot.domain.orders import Transferred
 from bot.domain.venue_records import BookingRecord
 from bot.store.live_audit import audit_live
+from tests.support.examples import examples
 from tests.support.live_ledgers import begin, open_ledger
 from tests.support.money import dec, filled, funding_paid
 from tests.support.venue_side import fee_paid
@@ -180,7 +181,7 @@ def test_the_report_of_a_very_bad_day_ends_somewhere() -> None:
     assert len(found.entry(1).differences) == 201
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_whatever_is_left_out_or_changed_is_named(data: st.DataObject) -> None:
     """Of lines and entries that fit, in any order, one is taken away or changed: it is found, and nothing else."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bot.core.bars import BarAggregator
 from bot.domain.instrument import Instrument
 from bot.domain.market import EMPTY, GAP, NO_FLOW, PARTIAL, BarBatch, MarketSlab, TradeBatch, TradeHole
+from tests.support.examples import examples
 
 S = 10**9
 MINUTE = 60 * S
@@ -92,7 +93,7 @@ def lossy(batch: TradeBatch, from_ns: int, to_ns: int, lost: float, seed: int) -
     lost=st.sampled_from([0.0, 0.3, 1.0]),
 )
 @example(seed=42851, start=122_000, length=474, lost=1.0)  # the minute's first trade, after two bars without any
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_minutes_over_a_hole_are_those_of_all_trades(seed: int, start: int, length: int, lost: float) -> None:
     """Open, high, low, close, volume and turnover of a minute and longer; what differs elsewhere is marked."""
     batch = trades(seed)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bot.domain.market import EMPTY, GAP, NO_FLOW, PARTIAL, BarBatch
 from tests.support.bars_reference import ReferenceBar, ReferenceTrade, bars_of_bars, bars_of_trades
 from tests.support.batches import bars_of, cut, join_bars
+from tests.support.examples import examples
 from tests.support.made_bars import MINUTE, SECOND, START, aggregator, plain, run, source_bars, trade, watermark
 
 # --- coarser bars -----------------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def markets(draw: st.DrawFn) -> list[ReferenceTrade]:
 
 
 @given(arrivals=markets(), lateness_ns=st.sampled_from([0, 1, 5, 9, 10, 11, 25, 40]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_bars_of_trades_are_those_of_the_reference(arrivals: list[ReferenceTrade], lateness_ns: int) -> None:
     """Every column of every bar of every scale is exact, and so is the number of late trades."""
     scales_ns = (BASE, 3 * BASE, 6 * BASE)
@@ -236,7 +237,7 @@ def sources(draw: st.DrawFn) -> list[ReferenceBar]:
 
 
 @given(source=sources(), places=st.lists(st.integers(0, 40), max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_bars_of_bars_are_those_of_the_reference(source: list[ReferenceBar], places: list[int]) -> None:
     """Holes, flags and all, however the source is cut."""
     scales_ns = (BASE, 3 * BASE, 6 * BASE)

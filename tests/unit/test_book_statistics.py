@@ -28,6 +28,7 @@ from tests.support.book_reference import (
     slope_of,
     spread_bps_of,
 )
+from tests.support.examples import examples
 
 # Ticks of 0.5 and steps of 0.01, so that ticks are no prices and steps no quantities.
 XY = Instrument(
@@ -154,7 +155,7 @@ def close(found: F64, expected: list[float]) -> None:
 
 
 @given(rows=book_rows(), levels=st.integers(1, 12), cut=st.integers(0, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_statistics_are_those_of_exact_fractions(rows: list[Row], levels: int, cut: int) -> None:
     """Whatever a row is, and bit for bit the same however the rows are cut."""
     books = books_of(rows, depth=12, instrument=XY)

@@ -27,6 +27,7 @@ from tests.support.captured import (
     v2,
     write_capture,
 )
+from tests.support.examples import examples
 
 
 def test_a_file_is_told_by_what_is_in_it(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_line_whatever_raises(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A good line with bytes changed, cut out or put in between good ones: told or read, and the others are read."""
     good = data.draw(

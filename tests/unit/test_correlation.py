@@ -14,6 +14,7 @@ from models.losses import Objective, Targets
 from models.output import ModelOutput
 from models.presets import preset
 from models.registry import build
+from tests.support.examples import examples
 
 HEAD = HeadConfig(kind="correlation", horizons=("5m", "1h"), factors=2)
 NOTHING = torch.zeros(1, 2, dtype=torch.float64).numpy()
@@ -28,7 +29,7 @@ def _head(scale: float = 1.0, seed: int = 0) -> Head:
     return made
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(scale=st.sampled_from([0.0, 1.0, 1e3, 1e6]), seed=st.integers(0, 2**16), assets=st.integers(1, 9))
 def test_it_is_a_correlation_whatever_the_weights(scale: float, seed: int, assets: int) -> None:
     """Symmetric, ones on the diagonal, no eigenvalue below a hundredth."""

@@ -116,7 +116,7 @@ MESSAGES: list[Any] = [
     wish(PlaceOrder(instrument="XUSDT", side=Side.SELL, qty=Decimal(1), take_profit=Exit(price=Decimal(2))), FORECAST),
     wish(SetStops(instrument="XUSDT", trailing_distance=Decimal("0.5"))),
     wish(CancelOpen(instrument="XUSDT")),
-    Notice(order=Order(request=ORDER, trade_ids=frozenset({"e1", "e2"})), event=FILL),
+    Notice(order=Order(request=ORDER, trade_ids=("e1", "e2")), event=FILL),
     Notice(order=None, event=None),
     Answered(request="create:a", attempt=1, answer=Answer(kind=AnswerKind.ACCEPTED, server_time_ms=3, recv_ns=4)),
     AccountTold(events=(FILL, AccountUnsure(ts_event_ns=1, ts_recv_ns=2, instrument="", reason="gap"))),

@@ -17,6 +17,7 @@ from bot.emulator.faults import Fault
 from bot.emulator.synthetic import BookMaker, TradesOfBars
 from bot.emulator.wire import Grid
 from tests.support.emulator import BTC, START_NS, Driver, make_world
+from tests.support.examples import examples
 
 MINUTE_MS = 60_000
 MIN_NS = 60 * 10**9
@@ -43,7 +44,7 @@ PRICES = st.lists(st.integers(2, 400), min_size=2, max_size=40)
 CUTS = st.lists(st.integers(0, 100), max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(prices=PRICES, at=CUTS)
 def test_a_made_book_does_not_depend_on_cuts(prices: list[int], at: list[int]) -> None:
     batch = trades(prices, [7] * len(prices))
@@ -53,7 +54,7 @@ def test_a_made_book_does_not_depend_on_cuts(prices: list[int], at: list[int]) -
     assert is_same(whole, BookDeltaBatch.join(parts))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(prices=PRICES)
 def test_a_made_book_is_one_that_the_core_believes(prices: list[int]) -> None:
     """After every trade: trusted, not crossed, as many levels as asked for, and the trade's price at its touch."""
@@ -81,7 +82,7 @@ def test_a_level_that_leaves_the_window_is_removed_once() -> None:
 BAR = st.tuples(st.integers(50, 90), st.integers(0, 9), st.integers(0, 9), st.integers(0, 18), st.integers(0, 90))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(rows=st.lists(BAR, min_size=1, max_size=20), at=CUTS)
 def test_trades_of_bars_fold_into_those_bars(rows: list[tuple[int, ...]], at: list[int]) -> None:
     """However cut; prices exactly, and volumes but for bars of fewer steps than trades."""
@@ -124,7 +125,7 @@ def test_trades_of_bars_fold_into_those_bars(rows: list[tuple[int, ...]], at: li
 # Candles
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(prices=PRICES, gaps=st.lists(st.integers(0, 200_000), min_size=40, max_size=40), at=CUTS)
 def test_candles_do_not_depend_on_cuts(prices: list[int], gaps: list[int], at: list[int]) -> None:
     batch = trades(prices, gaps)
@@ -138,7 +139,7 @@ def test_candles_do_not_depend_on_cuts(prices: list[int], gaps: list[int], at: l
         assert whole.page(interval, **asked) == cut.page(interval, **asked)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(prices=PRICES, gaps=st.lists(st.integers(0, 200_000), min_size=40, max_size=40))
 def test_minutes_fold_into_every_interval(prices: list[int], gaps: list[int]) -> None:
     """Nothing is lost: volumes add up, extremes are the minutes' own; minutes without trades are flat."""
@@ -189,7 +190,7 @@ def test_calendars(interval: str, at_ms: int, start_ms: int, next_ms: int) -> No
     assert step(interval, next_ms, -1) == start_ms
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(count=st.integers(0, 10**15), unit=st.sampled_from(["0.1", "0.10", "0.001", "1", "10", "0.000001", "0.5"]))
 def test_a_grid_writes_what_decimal_writes(count: int, unit: str) -> None:
     step_of = Decimal(unit)

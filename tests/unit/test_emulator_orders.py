@@ -14,6 +14,7 @@ from bot.emulator.faults import KINDS, Fault, Faults
 from bot.emulator.limits import RateLimits
 from bot.emulator.wire import HttpRefused, Refused, Request
 from tests.support.emulator import KEY, OTHER_KEY, OTHER_SECRET, SECRET, Driver, make_world
+from tests.support.examples import examples
 
 LINEAR = {"category": "linear", "symbol": "BTCUSDT"}
 DAY = 86_400
@@ -404,7 +405,7 @@ BODIES = st.tuples(ORDER, CHANGES).map(lambda parts: {**parts[0], **parts[1]})
 PATHS = st.sampled_from(_PATHS.split())
 READS = st.sampled_from(_READS.split())
 OPS = st.sampled_from(["ping", "auth", "subscribe", "unsubscribe", "order.create", "order.cancel-batch", "", "x" * 99])
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from bot.core.features.presets import PRESETS
 from bot.core.features.schema import FeatureSchema, FeatureSpec
 from bot.domain.market import BarBatch
 from tests.support.batches import INSTRUMENT
+from tests.support.examples import examples
 from tests.support.feature_markets import made_bars
 
 # A model's artefact names the hash of its schema, and is refused where the hash differs.
@@ -439,7 +440,7 @@ _PARTS = st.sampled_from((*_NUMBERS, *_WORDS, *_MARKS))
 @given(
     text=st.one_of(st.text(max_size=30), st.builds("{}({})".format, _NAMES, st.lists(_PARTS, max_size=6).map("".join)))
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_text_is_a_feature_that_can_be_computed_or_refused_in_one_line(text: str) -> None:
     """No text ends in a traceback, and none is taken that fails at the first bar."""
     made, complaint = None, ""

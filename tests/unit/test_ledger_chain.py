@@ -21,6 +21,7 @@ from bot.store import tables
 from bot.store.audit import audit_run
 from bot.store.run_reader import RunReader
 from bot.store.sql_ledger import GENESIS, chain
+from tests.support.examples import examples
 from tests.support.money import dec
 from tests.support.written_ledgers import CLOSED, LIFE, contents_of, engine_of, finished_run, write_ledger
 
@@ -51,7 +52,7 @@ def test_the_chain_recomputes(journal: tuple[list[tuple[int, str, bytes]], str])
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_changed_byte_of_the_journal_is_noticed(
     journal: tuple[list[tuple[int, str, bytes]], str], data: st.DataObject
 ) -> None:

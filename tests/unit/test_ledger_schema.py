@@ -35,6 +35,7 @@ from bot.store import tables
 from bot.store.audit import audit_run
 from bot.store.migrate import upgrade, versions
 from bot.store.run_reader import RunReader
+from tests.support.examples import examples
 from tests.support.money import dec, filled
 from tests.support.written_ledgers import LIFE, ROOT, engine_of, finished_run, life, requests
 
@@ -245,7 +246,7 @@ NUMBERS = Table("numbers", MetaData(), Column("id", Integer, primary_key=True), 
         ),
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_number_comes_back_as_it_went_in(value: Decimal) -> None:
     """28 digits at any scale: the column gives back an equal Decimal, and None for none."""
     with MEMORY.connect() as connection:

@@ -17,6 +17,7 @@ from bot.domain.market import NO_FLOW
 from bot.store import market_history
 from bot.store.market_history import ParquetHistory
 from tests.support.batches import INSTRUMENT, join
+from tests.support.examples import examples
 from tests.support.history_files import (
     BAD,
     MINUTE_MS,
@@ -114,7 +115,7 @@ TICKS = ["0.1", "0.01", "0.05", "0.25", "0.5", "1", "5", "0.0001", "0.0000001", 
 
 
 @given(tick=st.sampled_from(TICKS), ticks=st.lists(st.integers(1, 10**11), min_size=1, max_size=20))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_price_on_the_grid_is_read_exactly(store: Store, tick: str, ticks: list[int]) -> None:
     """A double nearest to a multiple of the tick is that multiple, up to a hundred billion ticks."""
     instrument = msgspec.structs.replace(INSTRUMENT, tick_size=Decimal(tick))
@@ -164,7 +165,7 @@ def test_trades_without_a_scale_bars_with_theirs(store: Store) -> None:
 @pytest.mark.parametrize("group_rows", [3, 100])
 @pytest.mark.parametrize("statistics", [True, False])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_range_holds_its_beginning_and_not_its_end(
     store: Store, monkeypatch: pytest.MonkeyPatch, group_rows: int, statistics: bool, data: st.DataObject
 ) -> None:

@@ -16,6 +16,7 @@ from bot.domain.errors import DataError
 from bot.store import market_history
 from bot.store.market_history import ParquetHistory
 from tests.support.batches import INSTRUMENT, join
+from tests.support.examples import examples
 from tests.support.history_files import (
     BAD,
     GOOD,
@@ -75,7 +76,7 @@ def test_a_file_of_something_else_is_not_parquet(store: Store, content: bytes) -
 
 
 @given(seed=st.integers(0, 2**32), place=st.floats(0, 1, exclude_max=True), codec=st.sampled_from(["snappy", "zstd"]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_noise_within_a_file_is_a_data_error_or_goes_unnoticed(
     store: Store, seed: int, place: float, codec: str
 ) -> None:

@@ -16,6 +16,7 @@ from models.config import HeadConfig
 from models.heads import Head, Heads, Lessons, build_head, register_head
 from models.losses import qlike
 from models.output import ModelOutput
+from tests.support.examples import examples
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -29,7 +30,7 @@ def head(kind: str, *, width: int = 8, scale: float = 1.0, **fields: Any) -> Hea
     return made
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(scale=st.sampled_from([0.0, 1.0, 30.0, 1e4]), seed=st.integers(0, 2**16), half=st.booleans())
 def test_quantiles_never_cross(scale: float, seed: int, half: bool) -> None:
     """Whatever the weights and the input, also in bfloat16, a higher level is no lower quantile."""

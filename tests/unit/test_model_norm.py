@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models.attention.masks import Padding
 from models.norm import CausalStandardizer, GatedInstanceNorm, RevIN, make_norm
 from tests.support.attention_reference import ewma_slowly
+from tests.support.examples import examples
 
 
 def drawn(rows: int, length: int, features: int = 3, *, seed: int = 0) -> torch.Tensor:
@@ -97,7 +98,7 @@ def test_large_levels_keep_their_spread() -> None:
     torch.testing.assert_close(near[:, 20:], far[:, 20:], rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(cuts=st.lists(st.integers(1, 320), max_size=5, unique=True))
 def test_the_standardizer_in_pieces(cuts: list[int]) -> None:
     """However the bars are cut, the values are the same to rounding."""

@@ -15,6 +15,7 @@ from bot.core.trading_state import Cause
 from bot.domain.account import Position
 from bot.domain.instrument import Side
 from bot.domain.orders import OrderType
+from tests.support.examples import examples
 from tests.support.gate import BIG, HALT, LIMITS, MARK, NOW_NS, WIDE, book, held, live, verdict
 from tests.support.money import BTC, NAME, accepted, canceled, dec, filled, submit
 from tests.unit.test_risk_changes import EDGES as CHANGE_EDGES
@@ -406,7 +407,7 @@ ORDERS = st.lists(st.tuples(st.sampled_from(Side), st.integers(1, 20).map(lambda
     others=st.integers(0, 1500).map(str),
     limit=st.one_of(st.none(), st.integers(940, 1060).map(lambda n: str(Decimal(n) / 10))),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_what_passes_keeps_every_limit_or_only_closes(
     position: str,
     orders: list[tuple[Side, str]],

@@ -31,6 +31,7 @@ from bot.domain.market import GAP, BarBatch, ForecastBatch
 from bot.domain.orders import OrderAccepted, OrderCanceled, OrderFilled, OrderType, SubmitOrder, TimeInForce
 from bot.runtime.machine import current_memory_bytes, read_gpu_memory
 from tests.support.batches import INSTRUMENT
+from tests.support.examples import examples
 
 SECOND = 1_000_000_000
 
@@ -192,7 +193,7 @@ def forecasts(of: BarBatch, half_width: float, model_id: str = "m") -> ForecastB
     )
 
 
-@settings(deadline=None, max_examples=40)  # the labels' loop is compiled once
+@settings(deadline=None, max_examples=examples(40))  # the labels' loop is compiled once
 @given(
     st.lists(st.integers(900, 1_100), min_size=LEAST + 10, max_size=120),
     st.sets(st.integers(0, 39), max_size=4),

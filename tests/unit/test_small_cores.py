@@ -17,6 +17,7 @@ from bot.core.delays import Delay, uniform
 from bot.core.digest import ColumnDigest
 from bot.core.durations import Duration, format_duration, parse_duration
 from bot.core.rolling import RollingSum
+from tests.support.examples import examples
 
 NS = {
     "ns": 1,
@@ -112,7 +113,7 @@ def test_more_than_292_years_is_refused(text: str) -> None:
 
 
 @given(text=st.text(alphabet="0159.,smhdwnu -+e\n\u0663\u00b5", max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     """Nothing else is raised, and nothing negative comes out."""
     said = repr(text)
@@ -126,7 +127,7 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
 @given(duration_ns=st.one_of(st.integers(0, 10**12), st.integers(0, 2**62)))
 @example(duration_ns=10**9 + 1)
 @example(duration_ns=1_234_567_891_000)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_duration_written_is_read_back(duration_ns: int) -> None:
     """A resolved config is a config: whatever was parsed once is written so that it parses again."""
     assert parse_duration(format_duration(duration_ns)) == duration_ns
@@ -222,7 +223,7 @@ GOLDEN_DELAYS = [5_939_000, 8_009_000, 7_540_000, 5_234_000]
 
 
 @given(rows=st.lists(st.integers(0, 10**6), max_size=30), data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_delay_depends_on_its_row_alone(rows: list[int], data: st.DataObject) -> None:
     """Asked for in any order, any number of times, alone or among others, it is the same."""
     alone = {row: DELAY.of(row) for row in reversed(rows)}
@@ -244,7 +245,7 @@ def test_delays_are_the_same_on_every_machine() -> None:
     stream=st.integers(0, 2**32),
     row=st.integers(0, 2**62),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_uniform_number_is_at_least_0_and_less_than_1(seed: int, stream: int, row: int) -> None:
     """So the logarithm of what is left to 1 is always a number."""
     assert 0 <= uniform(seed, stream, row) < 1

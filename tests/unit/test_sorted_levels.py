@@ -16,6 +16,7 @@ from bot.core.sorted_levels import (
     set_level,
     with_room,
 )
+from tests.support.examples import examples
 
 changes = st.lists(st.tuples(st.integers(-400, 400), st.sampled_from([0, 0, 1, 2, 3])), max_size=600)
 
@@ -33,7 +34,7 @@ def check(side: np.ndarray[tuple[int], np.dtype[np.int64]], expected: dict[int, 
 
 
 @given(start=st.integers(0, 500), step=st.sampled_from([1, -1, 7]), changes=changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_changes_leave_what_a_dictionary_holds(start: int, step: int, changes: list[tuple[int, int]]) -> None:
     """After a side was built upwards, downwards or across, too."""
     side, expected = blank_levels(8), {}

@@ -20,6 +20,7 @@ from models.training.splits import (
     purged_k_fold,
     walk_forward,
 )
+from tests.support.examples import examples
 from tests.support.training import DAY, HOUR, START
 
 I64S = NDArray[np.int64]
@@ -177,7 +178,7 @@ def test_k_fold_by_hand() -> None:
     assert split.train.tolist() == [*range(6), *range(24, 30)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(drawn=timelines(), groups=st.integers(2, 6), tested=st.integers(1, 5))
 def test_cpcv_paths_test_everyone_once_each(drawn: tuple[Timeline, int], groups: int, tested: int) -> None:
     """Every path is a whole history out of sample; all paths together use every test once."""

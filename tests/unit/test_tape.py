@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bot.core.tape import FAR, BarTape, Found, Tape, TradeTape, Trail, Watch
 from bot.domain.market import BarBatch, TradeBatch
 from tests.support.batches import cut
+from tests.support.examples import examples
 from tests.support.money import BTC, bars
 
 SCALE_NS = 10
@@ -124,7 +125,7 @@ def follow(ranges: Sequence[tuple[int, int]], row: int, stop: int, trail: Trail,
 
 
 @given(rows=TRADES, cuts=CUTS, row=ROW, stop=st.one_of(ROW, st.just(FAR)), watch=WATCH)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_scan_of_trades(rows: list[Trade], cuts: list[int], row: int, stop: int, watch: Watch) -> None:
     """The first event, and what traded at the watched prices before it."""
     tape = loaded(TradeTape(), trades(rows), cuts)
@@ -133,7 +134,7 @@ def test_a_scan_of_trades(rows: list[Trade], cuts: list[int], row: int, stop: in
 
 
 @given(rows=bar_rows(), cuts=CUTS, row=ROW, stop=st.one_of(ROW, st.just(FAR)), watch=WATCH)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_scan_of_bars(rows: list[Bar], cuts: list[int], row: int, stop: int, watch: Watch) -> None:
     """The first bar in which something that is watched may have happened."""
     tape = loaded(BarTape(), bars(rows, scale_ns=SCALE_NS), cuts)
@@ -142,7 +143,7 @@ def test_a_scan_of_bars(rows: list[Bar], cuts: list[int], row: int, stop: int, w
 
 
 @given(rows=TRADES, cuts=CUTS, row=ROW, stop=st.one_of(ROW, st.just(FAR)), trail=TRAIL)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_following_trades(rows: list[Trade], cuts: list[int], row: int, stop: int, trail: Trail) -> None:
     """The trail goes with the best price and stops before the first trade that reaches it."""
     tape = loaded(TradeTape(), trades(rows), cuts)
@@ -151,7 +152,7 @@ def test_following_trades(rows: list[Trade], cuts: list[int], row: int, stop: in
 
 
 @given(rows=bar_rows(), cuts=CUTS, row=ROW, stop=st.one_of(ROW, st.just(FAR)), trail=TRAIL)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_following_bars(rows: list[Bar], cuts: list[int], row: int, stop: int, trail: Trail) -> None:
     """A bar that may reach the trail on some way through it is one to be looked at."""
     tape = loaded(BarTape(), bars(rows, scale_ns=SCALE_NS), cuts)
@@ -160,7 +161,7 @@ def test_following_bars(rows: list[Bar], cuts: list[int], row: int, stop: int, t
 
 
 @given(rows=TRADES, cuts=CUTS, at=st.integers(-1, 42), start=ROW)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_times_and_prices_of_trades(rows: list[Trade], cuts: list[int], at: int, start: int) -> None:
     """Times meet at `>=` for taking and resting, at `<` for the last price, at `>` for what has not happened."""
     tape = loaded(TradeTape(), trades(rows), cuts)
@@ -177,7 +178,7 @@ def test_times_and_prices_of_trades(rows: list[Trade], cuts: list[int], at: int,
 
 
 @given(rows=bar_rows(), cuts=CUTS, at=st.integers(-1, 110))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_times_and_prices_of_bars(rows: list[Bar], cuts: list[int], at: int) -> None:
     """Taking meets the open of the bar that holds the moment; all of a bar has happened at its close."""
     tape = loaded(BarTape(), bars(rows, scale_ns=SCALE_NS), cuts)
@@ -251,7 +252,7 @@ LONG_TRAIL = st.builds(Trail, st.sampled_from([1, -1]), st.sampled_from([5, 20, 
 
 
 @given(**LONG, watch=LONG_WATCH)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_long_scan_skips_nothing_that_matters(
     seed: int, sparse: int, cuts: list[int], row: int, stop: int, watch: Watch
 ) -> None:
@@ -263,7 +264,7 @@ def test_a_long_scan_skips_nothing_that_matters(
 
 
 @given(**LONG, trail=LONG_TRAIL)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_a_long_trail_skips_nothing_that_matters(
     seed: int, sparse: int, cuts: list[int], row: int, stop: int, trail: Trail
 ) -> None:
@@ -316,7 +317,7 @@ def check_read_ahead(make: Callable[[], Any], batch: Any, times: Any, cuts: list
 
 
 @given(rows=TRADES, cuts=CUTS, watch=WATCH)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_trades_read_just_ahead_of_the_clock_are_enough(rows: list[Trade], cuts: list[int], watch: Watch) -> None:
     """No question about now or later is answered differently because rows are dropped behind and missing ahead."""
     batch = trades(rows)
@@ -324,7 +325,7 @@ def test_trades_read_just_ahead_of_the_clock_are_enough(rows: list[Trade], cuts:
 
 
 @given(rows=bar_rows(), cuts=CUTS, watch=WATCH)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_bars_read_just_ahead_of_the_clock_are_enough(rows: list[Bar], cuts: list[int], watch: Watch) -> None:
     """The same for bars."""
     batch = bars(rows, scale_ns=SCALE_NS)

@@ -22,6 +22,7 @@ from bot.domain.orders import (
 )
 from tests.support.desk import Desk
 from tests.support.effects import denial, kinds, submits
+from tests.support.examples import examples
 from tests.support.money import (
     BTC,
     NAME,
@@ -118,7 +119,7 @@ def test_a_target_of_an_unknown_instrument_is_denied() -> None:
         max_size=8,
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_targets_are_met_once_everything_has_filled(steps: list[tuple[int, list[tuple[int, int]]]]) -> None:
     """Whatever filled in between, no order is sent that could carry the position beyond the target; once everything has
     filled, the target is held, less than one step away, and the books agree: the ledger's postings are the cash, its
