@@ -235,6 +235,10 @@ async def _live(end: socket.socket) -> None:
         return
     _log_to(bot)
     surfaces = _Surfaces(begin, bot)
+    with suppress(OSError):
+        os.nice(
+            _NICENESS
+        )  # only now: on a busy machine its own beginning would take longer than a run that fails at once
     goes_on = True
     while goes_on and (body := await read(reader)) is not None:
         goes_on = surfaces.take(_FROM_TRADING.decode(body))
@@ -249,8 +253,6 @@ def main() -> None:
     """Serve until the bot ends, in order or not."""
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)  # it ends with the bot, which has heard the signal, too
-    with suppress(OSError):
-        os.nice(_NICENESS)
     sys.excepthook = secrecy.show_uncaught
     try:
         asyncio.run(_live(socket.socket(fileno=0)))

@@ -29,7 +29,7 @@ from bot.runtime.trade_settings import TradeSettings
 
 _SEVERITY = {Phase.DEGRADED: Severity.WARNING}
 _DEGRADED_AGAIN_NS = 60_000_000_000
-_LAST_WORDS_S = 20.0  # the process has five to deliver them, and may only have begun: that takes seconds, too
+_LAST_WORDS_S = 40.0  # the process has five to deliver them, and may only have begun: that takes seconds, too
 _REASONS_MAX = 160  # characters of a phase's reasons: a phone shows no more at a glance
 
 

@@ -78,7 +78,7 @@ async def test_no_canary_comes_out_of_any_failure(tmp_path: Path) -> None:
                 more = _MORE.format(telegram=api.url)
                 paper = await asyncio.to_thread(lambda: Paper(tmp_path, emulator, strategy, more=more))
                 await asyncio.to_thread(paper.until, "cannot go on", 300.0)
-                code = await asyncio.to_thread(lambda: paper.end(signal.SIGCONT, 30.0))
+                code = await asyncio.to_thread(lambda: paper.end(signal.SIGCONT, 60.0))
             finally:
                 await asyncio.to_thread(emulator.end, signal.SIGTERM)
             said = "\n".join(str(fields) for _, fields in api.said)

@@ -20,7 +20,7 @@ from bot.domain.errors import ConfigError, DataError
 from models import artifact_store
 from models.artifact import Serving, load
 from models.artifact_files import check_header, public_key_of, read_files
-from models.manifest import GOLDEN, MANIFEST, SIGNATURE, WEIGHTS, Manifest, to_json
+from models.manifest import GOLDEN, MANIFEST, SIGNATURE, WEIGHTS, Manifest, from_json, to_json
 from models.registry import build
 from tests.support.examples import examples
 from tests.support.tiny_artifacts import SCHEMA, config, forge, write_artifact
@@ -86,6 +86,14 @@ def test_one_changed_byte_anywhere_is_refused(written: Path, tmp_path: Path, dat
     (spoiled / name).write_bytes(content)
     with pytest.raises(DataError):
         read_files(spoiled)
+
+
+def test_bytes_of_the_manifest_that_are_no_text_are_refused(path: Path) -> None:
+    """Also within a key or value that nobody reads."""
+    content = (path / MANIFEST).read_bytes()
+    for at in range(len(content)):
+        with pytest.raises(DataError):
+            from_json(content[:at] + b"\xe4" + content[at + 1 :])
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, GOLDEN, MANIFEST])
