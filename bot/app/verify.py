@@ -138,7 +138,7 @@ class _Again:
         self._instruments = {each.name: each for each in head.instruments}
         self._players: dict[str, Player] = {}
         self._channels: dict[str, list[tuple[Callable[[Any], bool], Channel, Player]]] = {}  # by who takes
-        self._is_done = False  # the executor was told to stop: the record goes to the run's end
+        self._is_stopping = self._is_done = False  # the executor was told to stop, and has written its last
         try:
             self._begins = decode(head.state)
         except DataError as error:
@@ -165,17 +165,18 @@ class _Again:
             verified.differences.append(
                 Difference(number=reader.count, actor="", what="the record is damaged", then=str(error), now="")
             )
-        is_whole = self._is_done and not reader.broken and not verified.differences
+        is_to_the_end = self._is_done and not reader.torn  # torn: something may have followed the order to stop
+        is_whole = is_to_the_end and not reader.broken and not verified.differences
         for player in self._players.values():
             player.play(is_last=True, is_whole=is_whole)
         for channels in self._channels.values():
             for _, channel, maker in channels:
                 channel.close(is_whole=is_whole and not (maker.is_over and maker.failure))
         self._count_rows(is_whole)
-        verified.is_partial = bool(reader.broken) or not self._is_done
+        verified.is_partial = bool(reader.broken) or not is_to_the_end
         if reader.broken:
             verified.cautions.append(f"recording ended before the run did, at note {reader.count}: {reader.broken}")
-        elif not self._is_done:
+        elif not is_to_the_end:
             verified.cautions.append(f"the run was cut short: its record ends at note {reader.count}")
         for name, player in self._players.items():
             if player.failure and not verified.differences:
@@ -193,7 +194,8 @@ class _Again:
             for is_of, channel, _ in self._channels.get(told.actor, ()):
                 if is_of(told.value):
                     channel.see(told)
-            self._is_done |= told.actor == EXECUTOR and isinstance(told.value, Stop)
+            self._is_stopping |= told.actor == EXECUTOR and isinstance(told.value, Stop)
+        self._is_done |= self._is_stopping and told.actor == EXECUTOR and told.kind == Heard.COMMIT
         player = self._players.get(told.actor)
         if player is not None:
             player.add(told)

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from bot.app.verify import verify_run
+from bot.core.deliveries import join
 from bot.domain.errors import DataError
 from bot.domain.operation import Phase
+from bot.store.capture_files import CaptureWriter
 from bot.store.deliveries import FILE
 from tests.support.cli import bot
 from tests.support.emulator import KEY, SECRET
@@ -202,6 +204,25 @@ def test_a_record_that_ends_anywhere_proves_what_it_holds(run: Run) -> None:
     (directory / FILE).write_bytes(data[:40])
     with pytest.raises(DataError, match="no record of a run begins here"):
         verify_run(directory, ledger=str(ledger))
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_record_that_ends_between_the_order_to_stop_and_its_end_proves_what_it_holds(run: Run, left: bool) -> None:
+    """Killed in that moment: what was not recorded is no difference, whether or not a torn block says so."""
+    directory, ledger = run
+    notes = notes_of(directory)
+    stops = [note.number for note in notes if note.actor == "order_executor" and note.kind == "Stop"]
+    (directory / FILE).unlink()
+    writer = CaptureWriter(directory / FILE)
+    writer.write(b"".join(map(join, notes[: stops[-1] + 1])))
+    if left:
+        writer.write(b"".join(map(join, notes[stops[-1] + 1 :])))
+    writer.close()
+    if left:
+        (directory / FILE).write_bytes((directory / FILE).read_bytes()[:-1])
+    verified = verify_run(directory, ledger=str(ledger))
+    assert verified.differences == []
+    assert verified.cautions[-1].startswith("the run was cut short: its record ends at note")
 
 
 def test_the_command_says_it_in_words(run: Run) -> None:
