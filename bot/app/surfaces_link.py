@@ -164,7 +164,7 @@ class SurfacesLink:
             finally:
                 self._writer = None
                 self._is_up.clear()
-                writer.close()
+                writer.transport.abort()  # nobody reads what is left; its socket's number is free again below
         except (DataError, msgspec.MsgspecError) as error:
             log.error("surfaces.garbled", reason=str(error))
         finally:

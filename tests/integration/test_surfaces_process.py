@@ -198,6 +198,19 @@ async def test_one_that_reads_nothing_is_ended_and_never_waited_for(
     await link.close(None, 1)
 
 
+async def test_one_that_hangs_up_is_begun_again_whatever_it_has_not_read(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket's number is the next one's: nothing of the first may be left to the loop."""
+    monkeypatch.setattr(surfaces_link, "_AGAIN_FIRST_S", 0.05)
+    link = SurfacesLink(list, module="tests.support.hung_up")
+    for _ in range(30):
+        link.tell(Tell(notice=Notice(ts_ns=1, kind="x.told", severity=Severity.INFO, text="x" * 100_000)))
+    link.start()
+    await until(lambda: link.lives >= 3)
+    await link.close(None, 1)
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.3])
 async def test_one_that_has_only_begun_is_ended_at_once_and_leaves_nothing(directory: Path, after_s: float) -> None:
     surfaces = Surfaces(only_status(), directory=directory, ledger_directory=directory)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import structlog
 
 from bot.core.redaction import HIDDEN, Redactor
@@ -120,13 +119,3 @@ def test_too_many_waiting_lines_are_dropped_and_counted(tmp_path: Path) -> None:
     logs._listener.start()
     logs.close()
     assert len(_lines(tmp_path / "log.jsonl")) >= 9_990
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Leave logging to the next test as this one found it."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
