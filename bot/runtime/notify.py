@@ -29,6 +29,7 @@ class ServiceNotifier:
         self.watchdog_ns = _read_watchdog(given)
         self._status = ""
         self._is_heard = True
+        self._is_stopping = False
         self._socket: socket.socket | None = None
         if self._address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -50,8 +51,8 @@ class ServiceNotifier:
         self._send("READY=1", f"STATUS={_line(status)}", f"MAINPID={os.getpid()}")
 
     def status(self, status: str) -> None:
-        """Say in one line what it does; what was said last is not said again."""
-        if status != self._status:
+        """Say in one line what it does; not again what was said last, and nothing once it is on its way out."""
+        if status != self._status and not self._is_stopping:
             self._status = status
             self._send(f"STATUS={_line(status)}")
 
@@ -60,7 +61,8 @@ class ServiceNotifier:
         self._send("WATCHDOG=1")
 
     def stopping(self, status: str = "stopping") -> None:
-        """Say that it is on its way out."""
+        """Say that it is on its way out; that stays the last status."""
+        self._is_stopping = True
         self._send("STOPPING=1", f"STATUS={_line(status)}")
 
     def extend(self, span_ns: int) -> None:

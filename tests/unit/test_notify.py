@@ -42,6 +42,7 @@ def test_the_whole_life_of_a_service(manager: socket.socket, tmp_path: Path) -> 
     notifier.alive()
     notifier.extend(2_000_000_000)
     notifier.stopping()
+    notifier.status("reconnecting: what nobody waits for any more")
     assert _heard(manager) == [
         f"READY=1\nSTATUS=trading BTCUSDT on testnet\nMAINPID={os.getpid()}",
         "STATUS=paused: a person asked",
