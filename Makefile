@@ -98,7 +98,7 @@ check-lint: venv
 	$(BIN)/ruff check .
 
 check-types: venv
-	$(BIN)/mypy $(PACKAGES) tests/support
+	$(BIN)/mypy --num-workers 2 $(PACKAGES) tests/support
 
 check-imports: venv
 	$(BIN)/lint-imports

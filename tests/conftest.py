@@ -1,5 +1,6 @@
-"""What all tests share: how hypothesis draws, and logging as it is before anything is configured."""
+"""What all tests share: how hypothesis draws, what is never garbage, and logging as it is before it is configured."""
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -10,6 +11,12 @@ from hypothesis import settings
 # `make test` draws the same examples each time for the same code, so that one commit is either green or red, and half
 # as many (`tests.support.examples`); plain pytest and `make soak` draw new ones, which is how new faults are found.
 settings.register_profile("same-each-time", derandomize=True, max_examples=50)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every garbage collection to come: a tenth of the tests' time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
