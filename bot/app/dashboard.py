@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from bot.domain.errors import ConfigError, DataError
+from bot.domain.operation import STATUS_FILE
 from bot.operator.page_figures import SECOND, candles, equity_of, importance_of, interval_of
 from bot.operator.page_server import PageServer
-from bot.operator.status_client import STATUS_FILE, StatusAt, find_status
+from bot.operator.status_client import StatusAt, find_status
 from bot.runtime.env import WriterThread, make_token
 from bot.runtime.operator_settings import DashboardSettings
 from bot.store.page_reader import PageReader

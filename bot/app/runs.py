@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import inspect
 
 from bot.domain.errors import ConfigError, DataError
-from bot.operator.status_client import STATUS_FILE
+from bot.domain.operation import STATUS_FILE
 from bot.report.fills_bracket import preset_figures
 from bot.report.metrics import compute_metrics
 from bot.report.page import render

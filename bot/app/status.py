@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from bot.domain.errors import DataError
-from bot.domain.operation import Snapshot
+from bot.domain.operation import STATUS_FILE, Snapshot
 from bot.operator.metrics import Gauge
-from bot.operator.status_client import STATUS_FILE, StatusAt, StatusClient, find_status
+from bot.operator.status_client import StatusAt, StatusClient, find_status
 from bot.operator.status_server import StatusServer
 from bot.ports import Operated
 from bot.runtime.env import Stopwatch, make_token

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+STATUS_FILE = "status.json"  # in a run's directory as long as one may ask it how it is
+
 
 class Phase(StrEnum):
     """Where a run is in its life."""

@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 
 from bot.domain.errors import DataError
-from bot.domain.operation import CommandDone, OperatorCommand, Snapshot
+from bot.domain.operation import STATUS_FILE, CommandDone, OperatorCommand, Snapshot
 from bot.operator.status_server import Foreseen
 
 T = TypeVar("T")
@@ -25,9 +25,6 @@ class StatusAt(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""  # http://127.0.0.1:<port>
     socket: str = ""  # instead of it
     has_controls: bool = False
-
-
-STATUS_FILE = "status.json"
 
 
 def find_status(directory: Path) -> StatusAt:
