@@ -235,10 +235,9 @@ async def _live(end: socket.socket) -> None:
         return
     _log_to(bot)
     surfaces = _Surfaces(begin, bot)
+    # Only now: on a busy machine its own beginning would take longer than a run that fails at once.
     with suppress(OSError):
-        os.nice(
-            _NICENESS
-        )  # only now: on a busy machine its own beginning would take longer than a run that fails at once
+        os.nice(_NICENESS)
     goes_on = True
     while goes_on and (body := await read(reader)) is not None:
         goes_on = surfaces.take(_FROM_TRADING.decode(body))

@@ -209,6 +209,7 @@ async def test_one_that_hangs_up_is_begun_again_whatever_it_has_not_read(
     link.start()
     await until(lambda: link.lives >= 3)
     await link.close(None, 1)
+    assert link.pid == 0
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.3])

@@ -197,7 +197,6 @@ def campaign(served: Served, monkeypatch: pytest.MonkeyPatch, faults: list[str],
         calls = f"{loop.slowest.count} calls, the slowest {loop.slowest.worst}"
         return loop.slowest.worst, f"{sum(struck.values())} faults, {loop.service.counts}; {calls}"
     finally:
-        gc.unfreeze()
         loop.close()
 
 

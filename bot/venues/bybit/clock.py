@@ -22,6 +22,7 @@ RETRY_NS = 1 * _S  # while the time is known too badly to trade on
 TRIP_MAX_NS = 2 * _S  # one that was longer under way says too little
 DRIFT_PPM = 200  # how fast two clocks may part: it widens the bound as a sample grows old
 OFFSET_MAX_NS = 500 * _MS  # of the wall clock: beyond it, no new exposure
+_GOOD_NS = OFFSET_MAX_NS // 2  # a sample this good can be traded on for as long as it counts: drift adds 60 ms
 
 
 class Offset(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ class VenueClock:
         young = sorted(each for each in self._samples if now_ns - each.at_ns <= AGE_NS)
         if not young:
             return None
-        good = [each for each in young if each.error_ns <= OFFSET_MAX_NS // 2] or young
+        good = [each for each in young if each.error_ns <= _GOOD_NS] or young
         middle = good[len(good) // 2]
         error_ns = middle.error_ns + (now_ns - middle.at_ns) * DRIFT_PPM // 1_000_000
         return Offset(ns=middle.offset_ns, error_ns=error_ns)
