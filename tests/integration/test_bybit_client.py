@@ -60,8 +60,10 @@ def client(server: HistoryServer, waiting: NoWaiting) -> Iterator[BybitHistory]:
         yield made
 
 
-def client_of(url: str, waiting: NoWaiting) -> BybitHistory:
-    return BybitHistory(base_url=url, archive_url=url, timeout_s=0.25, clock=waiting, waiting=waiting, dice=lambda: 0.0)
+def client_of(url: str, waiting: NoWaiting, timeout_s: float = 1.0) -> BybitHistory:
+    return BybitHistory(
+        base_url=url, archive_url=url, timeout_s=timeout_s, clock=waiting, waiting=waiting, dice=lambda: 0.0
+    )
 
 
 def minutes(client: BybitHistory, count: int = 1300) -> dict[int, list[int]]:
@@ -174,9 +176,9 @@ def test_what_lasts_ends_with_one_clear_line(what: str, server: HistoryServer, c
     assert "\n" not in str(raised.value)
 
 
-def test_silence_that_lasts_says_so(server: HistoryServer, client: BybitHistory) -> None:
+def test_silence_that_lasts_says_so(server: HistoryServer, waiting: NoWaiting) -> None:
     server.faults = [Fault(act=trouble.silence, path="/v5/market/time", times=1000)]
-    with pytest.raises(VenueError, match="stays silent, 9 times"):
+    with client_of(server.url, waiting, 0.2) as client, pytest.raises(VenueError, match="stays silent, 9 times"):
         client.server_time_ns()
 
 

@@ -147,11 +147,8 @@ class PaperLoop:
         )
 
     def add_fault(self, **fields: Any) -> None:
-        """Let something go wrong from now on; `for_s` limits it, in seconds at the venue."""
-        since_ns = self.clock.now_ns() - START_NS
-        for_s = fields.pop("for_s", None)
-        until_ns = None if for_s is None else since_ns + int(for_s * SECOND)
-        self.exchange.faults.add(Fault(**{"from_ns": since_ns, "until_ns": until_ns, **fields}))
+        """Let something go wrong from now on."""
+        self.exchange.faults.add(Fault(**{"from_ns": self.clock.now_ns() - START_NS, **fields}))
 
     def command(self, command: OperatorCommand) -> Path:
         """Leave a command as `bot pause` and the others do; return where the answer will be."""
