@@ -69,11 +69,10 @@ demo: venv
 	$(BIN)/bot ledger check runs/latest
 	$(BIN)/bot demo
 
-# Each file's tests stay together in one of the workers, one more of these than cores, for some tests wait for a clock;
-# the files that take longest come first.
+# Each file's tests stay together in one of the workers, one more of these than cores, for some tests wait for a clock.
 WORKERS ?= 3
 test: check
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile same-each-time tests/simulation tests
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile same-each-time
 
 bench: venv
 	$(BIN)/python -m benchmarks.run
