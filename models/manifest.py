@@ -197,9 +197,8 @@ class Calibration(_Block, frozen=True, kw_only=True):
     """How its answers become quantiles that hold what they say."""
 
     levels: tuple[float, ...]
-    residual: (
-        tuple[tuple[float, ...], ...] | None
-    )  # [H][Q] quantiles of (y - mean) / scale; None where it gives its own
+    # [H][Q] quantiles of (y - mean) / scale; None where it gives its own.
+    residual: tuple[tuple[float, ...], ...] | None
     residual_range: tuple[int, int] | None
     offsets: Offsets | None
     decisions: int  # that the offsets were fitted on

@@ -295,9 +295,8 @@ class Trading:
                 first_cash=taken.first_cash,
                 first_coins=taken.first_coins,
             )
-            settle_memory(
-                young=_YOUNG_OBJECTS, older=_OLDER_LOOKS
-            )  # a look through all that is loaded would cost 0.2 s, any time
+            # A look through all that is loaded would cost 0.2 s, any time.
+            settle_memory(young=_YOUNG_OBJECTS, older=_OLDER_LOOKS)
             edges.account.start()
             supervisor.start(actors.runs)
             supervisor.start({"conductor": conductor.run})

@@ -100,9 +100,8 @@ async def test_a_network_trades_and_is_killed(tmp_path: Path, store: Path) -> No
     assert (metrics["mode"], metrics["fills"], metrics["status"]) == ("paper", fills, "finished")
     assert metrics["model_hash"] == first.name
     assert metrics["start_equity"] == 1_000_000
-    assert (
-        abs(metrics["unexplained_pnl"]) < 20
-    )  # what is still held is valued at the last mark here, at the last bar there
+    # What is still held is valued at the last mark here, at the last bar there.
+    assert abs(metrics["unexplained_pnl"]) < 20
     verified = verify_run(trading.directory)  # forecasts are taken as recorded: the rest follows from them
     assert (verified.differences, verified.cautions) == ([], [])
 

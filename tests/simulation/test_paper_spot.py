@@ -29,7 +29,7 @@ def test_a_spot_run_knows_its_coins_to_the_unit(tmp_path: Path) -> None:
             await both.crash()
             both.start(run={"balance_every": "5s"})
             await both.until_ready()
-            await both.pass_time(6)
+            await both.until(lambda: len(both.entries("FillBooked")) > 12, "enough to be balanced")
             await both.until(both.command(Flatten(why="home")).exists, "an answer")
             await both.until(lambda: abs(_held(both)) < Decimal("0.001"), "flat but for dust")
             await both.until(both.command(Pause(why="the test ends")).exists, "an answer")
@@ -44,7 +44,7 @@ def test_a_spot_run_knows_its_coins_to_the_unit(tmp_path: Path) -> None:
             assert not [each for each in both.entries("LedgerBalanced") if each.get("differences")]
             found = await both.balance()
             assert found.is_whole, found
-            assert found.matched == found.lines > 20
+            assert found.matched == found.lines > 20, found
 
     asyncio.run(campaign())
 

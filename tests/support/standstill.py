@@ -4,7 +4,7 @@ import threading
 import time
 
 _SLEEP_S = 0.02
-_KEPT_S = 0.1  # shorter pauses than this are everyday
+_KEPT_S = 0.05  # shorter pauses than this are everyday
 
 
 class Standstill(threading.Thread):

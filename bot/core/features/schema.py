@@ -122,9 +122,8 @@ class FeatureSchema:
         )
         read = frozenset[str]().union(*(formula.inputs for formula in self.formulas))
         self.inputs = tuple(name for name in INPUTS if name in read)
-        self.warmup = max(
-            formula.warmup for formula in self.formulas
-        )  # bars before all of a scale's features are there
+        # Bars before all of a scale's features are there.
+        self.warmup = max(formula.warmup for formula in self.formulas)
         self.hash = hashlib.sha256(self.to_json()).hexdigest()
 
     def to_json(self) -> bytes:

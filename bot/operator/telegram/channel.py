@@ -381,10 +381,8 @@ class TelegramChannel:
         queries = self._queries
         if queries is None:
             return Text(head="There is no ledger to ask here.")
-        now_ns, currency = (
-            snapshot.now_ns,
-            snapshot.currency,
-        )  # the ledger's rows are of the bot's clock, not the wall's
+        # The ledger's rows are of the bot's clock, not the wall's.
+        now_ns, currency = snapshot.now_ns, snapshot.currency
         if look.topic in _PERIODS:
             unit, usual = _PERIODS[look.topic]
             return answers.periods(
