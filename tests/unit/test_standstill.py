@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 CONFTEST = "from tests.conftest import *\nfrom tests.conftest import _logging_as_before\n"
 TESTS = """
@@ -47,27 +45,16 @@ def test_right_in_a_pause():
 """
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return where these tests ran, and what was printed."""
-    folder = tmp_path_factory.mktemp("tests")
-    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-    (folder / "test_them.py").write_text(TESTS, encoding="utf-8")
-    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\n", encoding="utf-8")
+def test_what_failed_in_a_pause_is_begun_again_and_told_of(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    (tmp_path / "test_them.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    return folder, ended.stdout + ended.stderr
-
-
-def test_what_failed_in_a_pause_is_begun_again(told: tuple[Path, str]) -> None:
-    folder, output = told
-    attempts = {name: len((folder / name).read_text()) for name in ("once", "always", "runs", "works")}
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    output = ended.stdout + ended.stderr
+    attempts = {name: len((tmp_path / name).read_text()) for name in ("once", "always", "runs", "works")}
     assert attempts == {"once": 2, "always": 3, "runs": 1, "works": 1}, output
     assert "3 failed, 2 passed, 3 rerun" in output
-
-
-def test_it_is_told_of(told: tuple[Path, str]) -> None:
-    _, output = told
     again = output.split("begun again ===", 1)[1]
     assert "test_disturbed_once: AssertionError: too late" in again
     assert "test_always_wrong: AssertionError: wrong" in again
