@@ -82,6 +82,7 @@ def make(path: Path, entries: int) -> None:
         pid=1,
         version="1",
         config_hash="c",
+        account=None,
     )
     ledger.write(desk.deposit(Decimal(10**7), _START_NS).record)
     _go_on(ledger, desk, entries, step_ns=30 * 86_400 * 1_000 * _MS // max(entries // 7, 1))

@@ -128,6 +128,7 @@ async def _trade(directory: Path) -> dict[str, np.ndarray[Any, Any]]:
                 pid=1,
                 version="1",
                 config_hash="c",
+                account=None,
             )
         )
         portfolio = Portfolio({NAME: INSTRUMENT}, "USDT")

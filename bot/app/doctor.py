@@ -344,7 +344,8 @@ async def _ask_account(
         leverage={each.symbol: each.leverage for each in settings.symbols if each.leverage is not None},
         is_hedged=settings.execution.is_hedged,
     )
-    for each_finding in await check_account(asker, None, wanted, credentials, now_ns=clock.now_ns()):
+    checked = await check_account(asker, None, wanted, credentials, now_ns=clock.now_ns())
+    for each_finding in checked.findings:
         is_set_at_start = any(each in each_finding.line for each in ("leverage is", "moves limits", " is flat in "))
         text, _, mend = each_finding.line.partition("; ")
         found.append(

@@ -189,17 +189,24 @@ def audit_beside(where: str) -> Found:
     return AuditBeside(where)()
 
 
-def newest_order_of(where: str) -> str | None:
-    """Return our id of the order that was intended last, None where none ever was.
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose a ledger is."""
+
+    newest_order: str | None  # our id of the order that was intended last; None: none ever was
+    account: int | None  # the account's number at the venue; None: nobody has noted it yet
+
+
+def owner_of(where: str) -> Owner:
+    """Return whose a live ledger is.
 
     Raises:
         DataError: there is no ledger, or it cannot be read.
     """
-    intents = tables.intents
-    query = select(intents.c.client_order_id).where(intents.c.kind == "submit").order_by(intents.c.seq.desc()).limit(1)
+    intents, epochs = tables.intents, tables.epochs
+    order = select(intents.c.client_order_id).where(intents.c.kind == "submit").order_by(intents.c.seq.desc()).limit(1)
+    account = select(epochs.c.account).where(epochs.c.account.is_not(None)).order_by(epochs.c.epoch.desc()).limit(1)
     with _snapshot(where) as engine, engine.connect() as connection:
-        name: str | None = connection.execute(query).scalar()
-        return name
+        return Owner(newest_order=connection.execute(order).scalar(), account=connection.execute(account).scalar())
 
 
 def describe(where: str) -> dict[str, Any]:
@@ -224,10 +231,13 @@ def describe(where: str) -> dict[str, Any]:
         if head is not None:
             shown |= {"entries": head.seq, "last_entry_ns": head.ts_ns, "ledger_hash": head.hash.hex()}
         if "epochs" in present:
-            epochs = connection.execute(select(tables.epochs).order_by(tables.epochs.c.epoch.desc()).limit(1)).first()
-            if epochs is not None:
-                ended = "running, or crashed" if epochs.ended_ns is None else "ended in order"
-                shown |= {"epoch": epochs.epoch, "epoch_began_ns": epochs.started_ns, "epoch_state": ended}
+            columns = tables.columns_in(engine, tables.epochs)
+            last = connection.execute(select(*columns).order_by(tables.epochs.c.epoch.desc()).limit(1)).first()
+            if last is not None:
+                ended = "running, or crashed" if last.ended_ns is None else "ended in order"
+                shown |= {"epoch": last.epoch, "epoch_began_ns": last.started_ns, "epoch_state": ended}
+                if getattr(last, "account", None) is not None:
+                    shown["account"] = last.account
         if "book_moves" in present:
             shown |= {f"strategy {name}": text for name, text in strategy_results(connection)}
         for balance in connection.execute(select(tables.balances).order_by("account", "currency")):

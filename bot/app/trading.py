@@ -42,7 +42,7 @@ from bot.app.trading_ledger import (
     begin_epoch,
     first_row,
     ledger_place,
-    refuse_other_environment,
+    refuse_other_account,
     take_up_ledger,
 )
 from bot.app.trading_parts import check_mode, start_balances
@@ -190,7 +190,7 @@ class Trading:
         account = make_account(ground, client, self._credentials, deliver=inboxes.executor.deliver, budget=budget)
         await know_the_time(account, venue.host)
         self._steps.done("venue's clock")
-        await hold_account(ground, client, account, self._credentials)
+        uid = await hold_account(ground, client, account, self._credentials)
         self._steps.done("key and account")
         if chosen is not None:
             self._phases.tell(Phase.STARTING, f"loading {chosen[0].told.name}")
@@ -219,8 +219,8 @@ class Trading:
         stack.push_async_callback(self._close_ledger, opened, thread, venue)
         await know_the_time(account, venue.host)  # as opening a long ledger may
         self._steps.done("ledger opened")
-        await thread(lambda: refuse_other_environment(where, settings))
-        plan = await begin_epoch(ground, client, account, opened.store, thread)
+        await thread(lambda: refuse_other_account(where, settings, uid))
+        plan = await begin_epoch(ground, client, account, opened.store, thread, uid)
         self._steps.done("epoch")
         self._phases.tell(Phase.RECOVERING, f"epoch {plan.number}: reading the ledger")
         taken = await take_up_ledger(

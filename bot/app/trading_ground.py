@@ -168,8 +168,10 @@ async def know_the_time(account: LiveAccount, host: Host) -> None:
         raise VenueError("no time", f"{host.rest}: {trouble}")
 
 
-async def hold_account(ground: Ground, client: RestClient, account: LiveAccount, credentials: Credentials) -> None:
-    """Hold key and account against what is wanted.
+async def hold_account(
+    ground: Ground, client: RestClient, account: LiveAccount, credentials: Credentials
+) -> int | None:
+    """Hold key and account against what is wanted; return the account's number, None if the venue does not say.
 
     Raises:
         ConfigError: trading must not start; a line for each reason. VenueError: the venue does not answer.
@@ -189,18 +191,20 @@ async def hold_account(ground: Ground, client: RestClient, account: LiveAccount,
         assert stamp_ms is not None
         return (await client.send(request, timestamp_ms=stamp_ms))[0]
 
-    for wait_s in (*_ACCOUNT_AGAIN_S, None):
-        findings = await check_account(
+    waits_s = iter(_ACCOUNT_AGAIN_S)
+    while True:
+        checked = await check_account(
             RestAsker(client, account.venue_ms), set_up, wanted, credentials, now_ns=ground.clock.now_ns()
         )
-        for each in findings:
+        for each in checked.findings:
             log.warning("account.differs", line=each.line, is_fatal=each.is_fatal)
-        fatal = [each for each in findings if each.is_fatal]
+        fatal = [each for each in checked.findings if each.is_fatal]
         if not fatal:
-            return
+            return checked.uid
         lines = "\n".join(each.line for each in fatal)
         if not all(each.is_passing for each in fatal):
             raise ConfigError(lines)
+        wait_s = next(waits_s, None)
         if wait_s is None:
             raise VenueError("no answer", lines)
         await asyncio.sleep(wait_s)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bot import __version__
-from bot.app.ledgers import describe, newest_order_of
+from bot.app.ledgers import describe, owner_of
 from bot.app.recovery import Recovered, recover
 from bot.app.trading_ground import Ground
 from bot.app.trading_parts import make_desk, seen_epoch
@@ -81,25 +81,34 @@ def first_row(ground: Ground, *, model_id: str, in_sample: bool, cash: Decimal) 
     }
 
 
-def refuse_other_environment(where: str, settings: TradeSettings) -> None:
-    """See that the orders of a ledger are of the environment that is traded in, before anything is written to it.
+def refuse_other_account(where: str, settings: TradeSettings, uid: int | None) -> None:
+    """See that a ledger is of the environment and the account that are traded with, before anything is written to it.
+
+    Args:
+        where: the ledger.
+        settings: of the run.
+        uid: the account's number at the venue, None if the venue does not say.
 
     Raises:
-        ConfigError: they are of another.
+        ConfigError: it is of another.
     """
-    newest = newest_order_of(where)
-    parsed = None if newest is None else parse_id(newest)
+    owner = owner_of(where)
+    parsed = None if owner.newest_order is None else parse_id(owner.newest_order)
     if parsed is not None and parsed.environment != settings.environment_letter:
         raise ConfigError(
             f"ledger.at = {where}: its orders are of {environment_of(parsed.environment)}, not of "
             f"{settings.venue.environment}; give each its own"
         )
+    if uid is not None and owner.account is not None and owner.account != uid:
+        raise ConfigError(
+            f"ledger.at = {where}: it is of account {owner.account}, and the key of {uid}; give each its own"
+        )
 
 
 async def begin_epoch(
-    ground: Ground, client: RestClient, account: LiveAccount, store: LiveLedger, thread: WriterThread
+    ground: Ground, client: RestClient, account: LiveAccount, store: LiveLedger, thread: WriterThread, uid: int | None
 ) -> EpochPlan:
-    """Give this start its number, above all that ledger and venue know.
+    """Give this start its number, above all that ledger and venue know, and note the account's.
 
     Raises:
         VenueError: the account cannot be asked.
@@ -120,6 +129,7 @@ async def begin_epoch(
             pid=os.getpid(),
             version=__version__,
             config_hash=settings.config_hash(),
+            account=uid,
         )
     )
 

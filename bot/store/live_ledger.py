@@ -102,12 +102,14 @@ class LiveLedger:
         pid: int,
         version: str,
         config_hash: str,
+        account: int | None,
     ) -> EpochPlan:
         """Give this start its number, durably, before it signs anything; return from when it may create orders.
 
         Args:
             now_ns, venue_epoch, recv_window_ns, send_timeout_ns: see `plan_epoch`.
             run_id, host, pid, version, config_hash: who starts.
+            account: its number at the venue, None if the venue does not say.
         """
         plan = plan_epoch(
             self.database.last_epoch(),
@@ -116,7 +118,7 @@ class LiveLedger:
             recv_window_ns=recv_window_ns,
             send_timeout_ns=send_timeout_ns,
         )
-        row = (plan.number, now_ns, None, self._head.seq, run_id, host, pid, version, config_hash)
+        row = (plan.number, now_ns, None, self._head.seq, run_id, host, pid, version, config_hash, account)
         self._more.setdefault("epochs", []).append(row)
         self.commit()
         self._epoch = plan

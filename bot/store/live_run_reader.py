@@ -27,7 +27,7 @@ class LiveRunReader(RunReader):
     def __init__(self, directory: Path, where: str, *, is_running: bool = False) -> None:
         super().__init__(directory, open_snapshot(where))
         self._where, self._is_running = where, is_running
-        epochs = self._rows(select(tables.epochs).order_by(tables.epochs.c.epoch))
+        epochs = self._rows(select(*tables.columns_in(self._engine, tables.epochs)).order_by(tables.epochs.c.epoch))
         own = [number for number, row in enumerate(epochs) if row["run_id"] == directory.name]
         if not own:
             self.close()

@@ -104,7 +104,9 @@ class RunJournal:
         """Return the last row of the run, None if it is the last start, and the digest that it began with."""
         epochs, journal = tables.epochs, tables.journal
         with self._engine.connect() as connection:
-            found = connection.execute(select(epochs).where(epochs.c.epoch == epoch)).first()
+            found = connection.execute(
+                select(epochs.c.run_id, epochs.c.after_seq).where(epochs.c.epoch == epoch)
+            ).first()
             if found is None or (found.run_id, found.after_seq) != (run_id, after_seq):
                 raise DataError(
                     f"{self.name}: start {epoch} of run {run_id} is not in this ledger; --ledger says where"

@@ -417,6 +417,7 @@ epochs = Table(
     Column("pid", BigInteger, nullable=False),
     Column("version", Text, nullable=False),
     Column("config_hash", Text, nullable=False),
+    Column("account", BigInteger),  # its number at the venue; empty: not known
 )
 
 checkpoints = Table(
@@ -452,6 +453,7 @@ COLUMNS_LATER = {
     "fills": ("cause",),
     "intents": ("trigger_price", "take_profit", "stop_loss", "trailing_distance"),
     "transfers": ("currency",),
+    "epochs": ("account",),
 }
 """Columns likewise, the last of their tables."""
 

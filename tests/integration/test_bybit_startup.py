@@ -15,7 +15,7 @@ from bot.venues.bybit.hosts import host_of
 from bot.venues.bybit.requests import Listed, WriteRequest
 from bot.venues.bybit.rest_client import RestClient
 from bot.venues.bybit.start_queries import PybitAsker, RestAsker
-from bot.venues.bybit.startup import Asker, Finding, Mode, Wanted, check_account, check_instruments
+from bot.venues.bybit.startup import Asker, Checked, Mode, Wanted, check_account, check_instruments
 from tests.support.emulator import BTC, KEY, READ_ONLY_KEY, READ_ONLY_SECRET, SECRET, Served, make_world, served
 from tests.support.live_rest import client_of, rising_clock, stamp
 
@@ -57,12 +57,10 @@ def on(venue: Served, work: Callable[[RestClient, Asker], Awaitable[Any]], *, by
     return asyncio.run(run())
 
 
-def check(
-    venue: Served, what: Wanted, *, by: str = "rest", key: str = KEY, may_set: bool = True
-) -> tuple[list[str], list[str]]:
-    """Return what stops the start, and what warns."""
+def checked(venue: Served, what: Wanted, *, by: str = "rest", key: str = KEY, may_set: bool = True) -> Checked:
+    """Return what a start finds out about the account."""
 
-    async def work(client: RestClient, asker: Asker) -> list[Finding]:
+    async def work(client: RestClient, asker: Asker) -> Checked:
         async def send(request: WriteRequest) -> Any:
             return (await client.send(request, timestamp_ms=stamp(client)))[0]
 
@@ -70,7 +68,12 @@ def check(
         now_ns = stamp(client) * 10**6
         return await check_account(asker, send if may_set else None, what, credentials, now_ns=now_ns)
 
-    found = on(venue, work, by=by, key=key)
+    return on(venue, work, by=by, key=key)
+
+
+def check(venue: Served, what: Wanted, **how: Any) -> tuple[list[str], list[str]]:
+    """Return what stops the start, and what warns."""
+    found = checked(venue, what, **how).findings
     for each in found:
         assert "\n" not in each.line
         assert KEY not in each.line
@@ -82,6 +85,7 @@ def test_a_start_that_may_be(venue: Served, by: str) -> None:
     """Leverage is set, limits beyond the band are refused from now on, and both were read again."""
     fatal, warned = check(venue, wanted(), by=by)
     assert fatal == []
+    assert checked(venue, wanted(), by=by).uid == UID
     assert any("bound to no address" in line for line in warned)
     assert check(venue, wanted(), by=by, may_set=False)[0] == []
 

@@ -16,7 +16,7 @@ from bot.app.switches import Switches
 from bot.domain.errors import ConfigError
 from bot.domain.operation import Flatten, OperatorCommand, Pause, Resume
 from tests.support.cli import bot
-from tests.support.emulator import KEY, SECRET
+from tests.support.emulator import KEY, OTHER_KEY, OTHER_SECRET, SECRET
 from tests.support.paper_loop import SPEED, PaperLoop, paper_loop
 from tests.support.truth import Ledger, Venue
 
@@ -218,6 +218,30 @@ def test_a_start_refuses_the_wrong_account(tmp_path: Path, changed: dict[str, di
 
     with pytest.raises(ConfigError, match=words):
         asyncio.run(attempt())
+
+
+@pytest.mark.slow
+def test_another_accounts_key_does_not_go_on_with_a_ledger(tmp_path: Path) -> None:
+    """Where no number is configured, the ledger's own counts."""
+
+    async def attempt() -> None:
+        anybody = {"venue": {"uid": None}}
+        async with paper_loop(tmp_path) as both:
+            both.start(**anybody)
+            await both.until_ready()
+            await both.stop()
+            entries = len(both.entries())
+            both._key, both._secret = OTHER_KEY, OTHER_SECRET
+            both.start(**anybody)
+            with pytest.raises(ConfigError, match="it is of account 592324, and the key of 592325; give each its own"):
+                await both.until_ready()
+            assert len(both.entries()) == entries
+            both._key, both._secret = KEY, SECRET
+            both.start(**anybody)
+            await both.until_ready()
+            await both.stop()
+
+    asyncio.run(attempt())
 
 
 @pytest.mark.slow

@@ -50,7 +50,9 @@ def open_ledger(where: Path | LedgerDatabase, **run: Any) -> LiveLedger:
     return LiveLedger(database, RUN | run, monotonic_ns=time.monotonic_ns)
 
 
-def begin(ledger: LiveLedger, *, venue_epoch: int | None = None, now_ns: int = STARTED_NS) -> int:
+def begin(
+    ledger: LiveLedger, *, venue_epoch: int | None = None, now_ns: int = STARTED_NS, account: int | None = None
+) -> int:
     """Begin an epoch; return its number."""
     return ledger.begin_epoch(
         now_ns=now_ns,
@@ -62,6 +64,7 @@ def begin(ledger: LiveLedger, *, venue_epoch: int | None = None, now_ns: int = S
         pid=1,
         version="1",
         config_hash="c",
+        account=account,
     ).number
 
 

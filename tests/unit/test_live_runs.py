@@ -32,6 +32,7 @@ def start(ledger: LiveLedger, run_id: str, now_ns: int) -> None:
         pid=1,
         version="1",
         config_hash="of " + run_id,
+        account=7,
     )
 
 

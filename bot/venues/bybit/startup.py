@@ -51,6 +51,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     is_passing: bool = False  # the venue did not answer, and may the next time
 
 
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found out about an account."""
+
+    findings: list[Finding]
+    uid: int | None = None  # its number; None: the venue did not say
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says of the account."""
 
@@ -248,8 +255,8 @@ async def check_key(asker: Asker, wanted: Wanted, credentials: Credentials, *, n
 
 async def check_account(
     asker: Asker, setter: Setter | None, wanted: Wanted, credentials: Credentials, *, now_ns: int
-) -> list[Finding]:
-    """Ask all that a start needs to know of key and account, set what may be set, and return every difference.
+) -> Checked:
+    """Ask all that a start needs to know of key and account, and set what may be set.
 
     Args:
         asker: asks.
@@ -261,7 +268,9 @@ async def check_account(
     found: list[Finding] = []
     key = await _asked(asker, "/v5/user/query-api", {}, KeyInfo, found)
     if key is None:
-        return found  # what keeps the venue from answering this keeps it from answering the rest: one line will do
+        return Checked(
+            findings=found
+        )  # what keeps the venue from answering this keeps it from answering the rest: one line will do
     found += judge_key(key, wanted, credentials, now_ns)
     account = await _asked(asker, "/v5/account/info", {}, AccountInfo, found)
     if account is not None:
@@ -272,7 +281,7 @@ async def check_account(
     for name, (listed, _) in wanted.instruments.items():
         if listed.category == "linear":
             found += await _check_position(asker, setter if may_set else None, listed, name, wanted)
-    return found
+    return Checked(findings=found, uid=key.user_id or None)
 
 
 async def check_instruments(asker: Asker, wanted: Wanted) -> tuple[dict[str, InstrumentFilters], list[Finding]]:
