@@ -29,5 +29,5 @@ class Standstill(threading.Thread):
                 self._pauses.append((ended_s, pause_s))
 
     def longest_since(self, began_s: float) -> float:
-        """Return the longest pause, in s, that ended after this time of `time.monotonic`; 0 if there was none."""
-        return max((pause_s for ended_s, pause_s in list(self._pauses) if ended_s > began_s), default=0.0)
+        """Return the longest pause, in s, since this time of `time.monotonic`; 0 if there was none."""
+        return max((min(pause_s, ended_s - began_s) for ended_s, pause_s in list(self._pauses)), default=0.0)
