@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import signal
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,12 @@ _AGAIN = 2
 
 _standstill = Standstill()
 _began_s = 0.0
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let what tests begin hear it: in the background of a script a shell has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
