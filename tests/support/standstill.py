@@ -30,4 +30,5 @@ class Standstill(threading.Thread):
 
     def longest_since(self, began_s: float) -> float:
         """Return the longest pause, in s, since this time of `time.monotonic`; 0 if there was none."""
-        return max((min(pause_s, ended_s - began_s) for ended_s, pause_s in list(self._pauses)), default=0.0)
+        since_s = (min(pause_s, ended_s - began_s) for ended_s, pause_s in list(self._pauses) if ended_s > began_s)
+        return max(since_s, default=0.0)

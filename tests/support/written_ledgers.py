@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alembic.config import Config
 from sqlalchemy import Engine, create_engine
 
 from bot.domain.instrument import Side
@@ -235,6 +236,14 @@ def tape_rows(count: int, start: int = 0) -> TapeRows:
 def engine_of(path: Path) -> Engine:
     """Return an engine on a file of its own."""
     return create_engine(f"sqlite:///{path}")
+
+
+def alembic_config(connection: Any) -> Config:
+    """Return what Alembic's commands need."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["connection"] = connection
+    return config
 
 
 def contents_of(directory: Path) -> dict[str, list[Any]]:

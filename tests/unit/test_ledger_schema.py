@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,17 +36,9 @@ from bot.store.migrate import upgrade, versions
 from bot.store.run_reader import RunReader
 from tests.support.examples import examples
 from tests.support.money import dec, filled
-from tests.support.written_ledgers import LIFE, ROOT, engine_of, finished_run, life, requests
+from tests.support.written_ledgers import LIFE, alembic_config, engine_of, finished_run, life, requests
 
 # --- schema -----------------------------------------------------------------------------------------------------------
-
-
-def alembic_config(connection: Any) -> Config:
-    """Return what Alembic's commands need."""
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "migrations"))
-    config.attributes["connection"] = connection
-    return config
 
 
 def shape(engine: Engine) -> dict[str, Any]:

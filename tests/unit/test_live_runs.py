@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from alembic import command
 
+from bot.app.ledgers import describe, owner_of
 from bot.app.runs import live_ledger_of, read_run, write_report
 from bot.domain.errors import DataError
 from bot.store.live_ledger import LiveLedger
+from bot.store.migrate import upgrade
 from tests.support.live_ledgers import STARTED_NS, history, open_ledger, round_trip, write_one_by_one
+from tests.support.written_ledgers import alembic_config, engine_of
 
 HOUR_NS = 3_600_000_000_000
 CONFIG = """
@@ -75,6 +79,23 @@ def test_a_run_is_its_own_stretch(runs: Path, name: str, trips: int, status: str
     metrics = write_report(runs / name)
     assert (metrics["mode"], metrics["fills"], metrics["round_trips"]) == ("paper", 3 * trips, trips)
     assert "Paper fills come from a test venue" in (runs / name / "report.html").read_text()
+
+
+def test_runs_from_before_accounts_were_noted_are_read_and_kept(runs: Path) -> None:
+    """Back to that schema and up again: every start is there, and nobody's."""
+    path = runs / "account" / "ledger.sqlite"
+    metrics = write_report(runs / "first")
+    engine = engine_of(path)
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0007")
+    assert write_report(runs / "first") == metrics
+    shown = describe(str(path))
+    assert (shown["schema"], shown["epoch"], "account" in shown) == ("0007", 4, False)
+    upgrade(engine)
+    engine.dispose()
+    assert write_report(runs / "first") == metrics
+    assert describe(str(path))["epoch"] == 4
+    assert owner_of(str(path)).account is None
 
 
 def test_a_run_that_the_ledger_does_not_know_is_refused_in_one_line(runs: Path) -> None:

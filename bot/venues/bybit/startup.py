@@ -256,7 +256,7 @@ async def check_key(asker: Asker, wanted: Wanted, credentials: Credentials, *, n
 async def check_account(
     asker: Asker, setter: Setter | None, wanted: Wanted, credentials: Credentials, *, now_ns: int
 ) -> Checked:
-    """Ask all that a start needs to know of key and account, and set what may be set.
+    """Ask all that a start needs to know of key and account, set what may be set, and return what was found out.
 
     Args:
         asker: asks.
@@ -268,9 +268,8 @@ async def check_account(
     found: list[Finding] = []
     key = await _asked(asker, "/v5/user/query-api", {}, KeyInfo, found)
     if key is None:
-        return Checked(
-            findings=found
-        )  # what keeps the venue from answering this keeps it from answering the rest: one line will do
+        # What keeps the venue from answering this keeps it from answering the rest: one line will do.
+        return Checked(findings=found)
     found += judge_key(key, wanted, credentials, now_ns)
     account = await _asked(asker, "/v5/account/info", {}, AccountInfo, found)
     if account is not None:
